@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The PCI interface for the driver of one function (ringabi/pci.h): what a subdriver that pcid started uses. Calls that
+ * need an answer block outside of a task and await inside one; posted ones (MMIO writes, mask, unmask) return at once.
+ */
+#ifndef PCIDIPC_PCI_H
+#define PCIDIPC_PCI_H
+
+#include <pcidipc/consumer.h>
+#include <ringabi/pci.h>
+
+struct pcidipc_pci;
+
+struct pcidipc_pci_info {
+	uint16_t vendor, device, subsystem_vendor, subsystem_device;
+	uint32_t class_code; /* 24 bits: class, subclass, programming interface */
+	uint8_t revision;
+	uint16_t segment;
+	uint8_t bus, dev, fn;
+	char address[16]; /* "0000:00:03.0" */
+};
+
+/*
+ * Claim the function that pcid started this process for ($PCID_CLIENT_CHANNEL, which is removed from the environment),
+ * on `loop`. When pcid goes away the loop is stopped with code 1: a driver does not outlive it. -ENOENT: not started
+ * by pcid.
+ */
+int pcidipc_pci_open(struct pcidipc_loop *loop, struct pcidipc_pci **pci);
+/* The same over a channel that the caller has; it is taken over. For tests. */
+int pcidipc_pci_adopt(struct pcidipc_loop *loop, int channel, struct pcidipc_pci **pci);
+void pcidipc_pci_close(struct pcidipc_pci *pci);
+struct pcidipc_consumer *pcidipc_pci_consumer(struct pcidipc_pci *pci);
+const struct pcidipc_pci_info *pcidipc_pci_info(const struct pcidipc_pci *pci);
+/* RINGABI_EVENT_SHUTDOWN, _REMOVED. */
+void pcidipc_pci_on_event(struct pcidipc_pci *pci, void (*event)(uint32_t event, void *arg), void *arg);
+
+int pcidipc_pci_enable(struct pcidipc_pci *pci, bool decode, bool master);
+int pcidipc_pci_reset(struct pcidipc_pci *pci);
+/* width: 1, 2, 4. */
+int pcidipc_pci_config_read(struct pcidipc_pci *pci, unsigned offset, unsigned width, uint32_t *value);
+int pcidipc_pci_config_write(struct pcidipc_pci *pci, unsigned offset, unsigned width, uint32_t value);
+/* Offset of the nth (from 0) capability with this id, or -ENOENT. *bytes (may be NULL): its size where known. */
+int pcidipc_pci_find_cap(struct pcidipc_pci *pci, unsigned id, bool extended, unsigned nth, unsigned *bytes);
+
+/* ---- registers ---- */
+
+/* A BAR: mapped memory, or registers reached through pcid (base NULL). */
+struct pcidipc_mmio {
+	volatile unsigned char *base;
+	uint64_t bytes;
+	struct pcidipc_pci *pci;
+	uint32_t region;
+	struct pcidipc_hole {
+		uint64_t offset, bytes;
+	} hole[2]; /* not mapped: the MSI-X table */
+};
+int pcidipc_pci_map(struct pcidipc_pci *pci, unsigned region, struct pcidipc_mmio *mmio);
+void pcidipc_mmio_unmap(struct pcidipc_mmio *mmio);
+
+uint64_t pcidipc_mmio_read_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width);
+void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width, uint64_t value);
+
+/*
+ * Little-endian registers. A read that fails (the device is gone) gives all ones, as on the bus. A write is ordered
+ * after earlier stores to DMA memory; a read before later loads from it. Offsets are the caller's own, not a peer's.
+ */
+static inline uint32_t pcidipc_read32(const struct pcidipc_mmio *mmio, uint64_t offset)
+{
+	uint32_t value;
+
+	if (__builtin_expect(!mmio->base, 0))
+		return (uint32_t)pcidipc_mmio_read_slow(mmio, offset, 4);
+	value = *(const volatile uint32_t *)(mmio->base + offset);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return value;
+}
+
+static inline void pcidipc_write32(const struct pcidipc_mmio *mmio, uint64_t offset, uint32_t value)
+{
+	if (__builtin_expect(!mmio->base, 0)) {
+		pcidipc_mmio_write_slow(mmio, offset, 4, value);
+		return;
+	}
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	*(volatile uint32_t *)(mmio->base + offset) = value;
+}
+
+/* One 64-bit access where the bus has it. Where a device needs two halves, the driver makes two accesses. */
+static inline uint64_t pcidipc_read64(const struct pcidipc_mmio *mmio, uint64_t offset)
+{
+	uint64_t value;
+
+	if (__builtin_expect(!mmio->base, 0))
+		return pcidipc_mmio_read_slow(mmio, offset, 8);
+	value = *(const volatile uint64_t *)(mmio->base + offset);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return value;
+}
+
+static inline void pcidipc_write64(const struct pcidipc_mmio *mmio, uint64_t offset, uint64_t value)
+{
+	if (__builtin_expect(!mmio->base, 0)) {
+		pcidipc_mmio_write_slow(mmio, offset, 8, value);
+		return;
+	}
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	*(volatile uint64_t *)(mmio->base + offset) = value;
+}
+
+/* ---- interrupts ---- */
+
+struct pcidipc_vectors {
+	uint32_t kind; /* RINGABI_IRQ_* */
+	uint32_t count;
+	int fds[RINGABI_MSG_MAX_FDS]; /* readable when the interrupt fired */
+};
+int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned most,
+			      struct pcidipc_vectors *vectors);
+/* Acknowledge: make the fd unreadable until the next interrupt. 1: it had fired. */
+int pcidipc_vector_ack(int fd);
+/* Posted, in order with MMIO writes. */
+void pcidipc_pci_mask(struct pcidipc_pci *pci, unsigned vector);
+void pcidipc_pci_unmask(struct pcidipc_pci *pci, unsigned vector);
+void pcidipc_pci_mask_all(struct pcidipc_pci *pci);
+void pcidipc_pci_unmask_all(struct pcidipc_pci *pci);
+/* Mask or unmask and wait until it has taken effect: no interrupt comes after a mask that returned. */
+int pcidipc_pci_mask_sync(struct pcidipc_pci *pci, unsigned vector, bool masked);
+
+/* ---- DMA ---- */
+
+/* A driver's own DMA memory: a pool, all of it mapped for the device at once. */
+struct pcidipc_dma {
+	struct pcidipc_pool *pool;
+	uint64_t iova; /* of offset 0 */
+	uint16_t index;
+};
+int pcidipc_dma_create(struct pcidipc_pci *pci, uint64_t bytes, struct pcidipc_dma *dma);
+void pcidipc_dma_destroy(struct pcidipc_pci *pci, struct pcidipc_dma *dma);
+static inline uint64_t pcidipc_dma_iova(const struct pcidipc_dma *dma, const struct pcidipc_buf *buf)
+{
+	return dma->iova + buf->offset;
+}
+
+/* A client's pool, forwarded: attach it, map chunks of it as they are named, detach it. As scheme.h wants them. */
+struct pcidipc_pool_view;
+int pcidipc_pci_pool_attach(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool);
+int pcidipc_pci_pool_map(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool, uint64_t offset, uint64_t bytes);
+void pcidipc_pci_pool_detach(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool);
+
+/* ---- services and children ---- */
+
+struct pcidipc_service {
+	int listen_fd, admin_fd;
+	uint32_t id;
+	char name[RINGABI_NAME_BYTES];
+};
+int pcidipc_pci_publish(struct pcidipc_pci *pci, const char *kind, const char *suffix,
+			struct pcidipc_service *service);
+int pcidipc_pci_unpublish(struct pcidipc_pci *pci, struct pcidipc_service *service);
+
+#endif

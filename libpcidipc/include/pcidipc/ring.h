@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Both sides of a shared ring (ringabi/ring.h), without its channel. Small and inline, because this is the hot
+ * path; set-up is in ring.c. One thread per side.
+ *
+ * Memory ordering, in one place: an entry is written, then its index is stored with release; the other side loads
+ * the index with acquire, then reads the entry. Publishing an index and testing the other side's NEED_WAKEUP word
+ * are a store and a load of different words, so a full fence stands between them; the sleeper has the same
+ * fence between setting the word and looking at the index once more. One of the two sees the other.
+ */
+#ifndef PCIDIPC_RING_H
+#define PCIDIPC_RING_H
+
+#include <errno.h>
+#include <ringabi/ring.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* A completion, copied out of the ring. big is zero on rings without RINGABI_RING_CQE32. */
+struct pcidipc_cqe {
+	uint64_t user_data;
+	int32_t res; /* result, or a negative errno */
+	uint32_t flags;
+	uint64_t big[2];
+};
+
+/* What one side knows about a mapped ring: copied from the header once, never read from it again. */
+struct pcidipc_ring_map {
+	struct ringabi_ring *shared;
+	struct io_uring_sqe *sqes;
+	unsigned char *cqes;
+	uint32_t sq_entries;
+	uint32_t cq_entries;
+	uint32_t cqe_shift; /* log2 of a CQE's bytes */
+	size_t bytes;
+};
+
+struct pcidipc_consumer_ring {
+	struct pcidipc_ring_map map;
+	uint32_t sqe_tail;	/* SQEs handed out by get_sqe */
+	uint32_t sq_tail;	/* SQEs published */
+	uint32_t sq_head;	/* as last seen */
+	uint32_t cq_head;	/* CQEs taken */
+	uint32_t cq_head_told;	/* CQEs taken, as published */
+	uint32_t cq_tail;	/* as last seen */
+	int error;		/* -EPROTO once the other side broke the rules */
+};
+
+struct pcidipc_producer_ring {
+	struct pcidipc_ring_map map;
+	uint32_t sq_head;      /* SQEs copied out */
+	uint32_t sq_head_told; /* the same, as published */
+	uint32_t sq_tail;      /* as last seen */
+	uint32_t cq_tail;      /* CQEs written */
+	uint32_t cq_tail_told; /* the same, as published */
+	uint32_t cq_head;      /* as last seen */
+	uint32_t reserved;     /* CQ slots held by SQEs that were copied out and not completed */
+	int error;
+};
+
+/*
+ * Create a ring and return its sealed memfd in *fd (the caller's to close). Entries are powers of two within
+ * RINGABI_MIN_ENTRIES and RINGABI_MAX_ENTRIES, cq_entries >= sq_entries; features as in ringabi. -EINVAL, -ENOMEM.
+ */
+int pcidipc_producer_ring_create(struct pcidipc_producer_ring *ring, uint32_t sq_entries,
+				 uint32_t cq_entries, uint32_t features, int *fd);
+
+/*
+ * Map the ring behind `fd` after checking seals, sizes, offsets and version; `fd` stays the caller's. -EPROTO with a
+ * log line that names what is wrong.
+ */
+int pcidipc_consumer_ring_attach(struct pcidipc_consumer_ring *ring, int fd, uint32_t features);
+
+void pcidipc_consumer_ring_unmap(struct pcidipc_consumer_ring *ring);
+void pcidipc_producer_ring_unmap(struct pcidipc_producer_ring *ring);
+
+static inline uint32_t pcidipc_load_acquire(const uint32_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+static inline void pcidipc_store_release(uint32_t *word, uint32_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+/*
+ * After publishing an index: must the other side be woken? The flag is cleared here, so one sleep costs one wake;
+ * the caller sends it. See docs/ring-abi.md for why clearing another's flag loses nothing.
+ */
+static inline bool pcidipc_take_need_wakeup(uint32_t *word)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__builtin_expect(!__atomic_load_n(word, __ATOMIC_RELAXED), 1))
+		return false;
+	__atomic_store_n(word, 0, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* Before sleeping; afterwards look at the ring once more. */
+static inline void pcidipc_set_need_wakeup(uint32_t *word)
+{
+	__atomic_store_n(word, 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void pcidipc_clear_need_wakeup(uint32_t *word)
+{
+	__atomic_store_n(word, 0, __ATOMIC_RELAXED);
+}
+
+/* ---- consumer side ---- */
+
+/* An index that the other side moved: it may only go forward, and by no more than is outstanding. */
+static inline bool pcidipc_index_ok(uint32_t seen, uint32_t now, uint32_t most)
+{
+	return now - seen <= most;
+}
+
+/* The next free SQE, or NULL when the SQ is full. It is not cleared; it is the caller's until publish. */
+static inline struct io_uring_sqe *pcidipc_ring_get_sqe(struct pcidipc_consumer_ring *ring)
+{
+	if (__builtin_expect(ring->sqe_tail - ring->sq_head >= ring->map.sq_entries, 0)) {
+		uint32_t head = pcidipc_load_acquire(&ring->map.shared->sq_head);
+
+		if (!pcidipc_index_ok(ring->sq_head, head, ring->sq_tail - ring->sq_head)) {
+			ring->error = -EPROTO;
+			return NULL;
+		}
+		ring->sq_head = head;
+		if (ring->sqe_tail - head >= ring->map.sq_entries)
+			return NULL;
+	}
+	return &ring->map.sqes[ring->sqe_tail++ & (ring->map.sq_entries - 1)];
+}
+
+/* How many SQEs get_sqe can hand out now. */
+static inline uint32_t pcidipc_ring_sq_space(struct pcidipc_consumer_ring *ring)
+{
+	uint32_t head = pcidipc_load_acquire(&ring->map.shared->sq_head);
+
+	if (!pcidipc_index_ok(ring->sq_head, head, ring->sq_tail - ring->sq_head)) {
+		ring->error = -EPROTO;
+		return 0;
+	}
+	ring->sq_head = head;
+	return ring->map.sq_entries - (ring->sqe_tail - head);
+}
+
+/* Publish what get_sqe handed out, and CQ space given back. True: the producer sleeps, wake it. */
+static inline bool pcidipc_ring_publish_sq(struct pcidipc_consumer_ring *ring)
+{
+	struct ringabi_ring *shared = ring->map.shared;
+
+	if (ring->sqe_tail == ring->sq_tail && ring->cq_head == ring->cq_head_told)
+		return false;
+	if (ring->cq_head != ring->cq_head_told) {
+		ring->cq_head_told = ring->cq_head;
+		pcidipc_store_release(&shared->cq_head, ring->cq_head);
+	}
+	if (ring->sqe_tail != ring->sq_tail) {
+		ring->sq_tail = ring->sqe_tail;
+		pcidipc_store_release(&shared->sq_tail, ring->sq_tail);
+	}
+	return pcidipc_take_need_wakeup(&shared->producer_need_wakeup);
+}
+
+/* Copy the oldest CQE out: 1, 0 when there is none, -EPROTO when the producer's index makes no sense. */
+static inline int pcidipc_ring_peek_cqe(struct pcidipc_consumer_ring *ring, struct pcidipc_cqe *cqe)
+{
+	const struct io_uring_cqe *slot;
+
+	if (ring->cq_head == ring->cq_tail) {
+		uint32_t tail = pcidipc_load_acquire(&ring->map.shared->cq_tail);
+
+		if (!pcidipc_index_ok(ring->cq_tail, tail,
+				      ring->map.cq_entries - (ring->cq_tail - ring->cq_head_told))) {
+			ring->error = -EPROTO;
+			return -EPROTO;
+		}
+		ring->cq_tail = tail;
+		if (ring->cq_head == tail)
+			return 0;
+	}
+	slot = (const void *)(ring->map.cqes + ((size_t)(ring->cq_head & (ring->map.cq_entries - 1))
+						<< ring->map.cqe_shift));
+	cqe->user_data = __atomic_load_n(&slot->user_data, __ATOMIC_RELAXED);
+	cqe->res = __atomic_load_n(&slot->res, __ATOMIC_RELAXED);
+	cqe->flags = __atomic_load_n(&slot->flags, __ATOMIC_RELAXED);
+	if (ring->map.cqe_shift == 5) {
+		cqe->big[0] = __atomic_load_n(&slot->big_cqe[0], __ATOMIC_RELAXED);
+		cqe->big[1] = __atomic_load_n(&slot->big_cqe[1], __ATOMIC_RELAXED);
+	} else {
+		cqe->big[0] = cqe->big[1] = 0;
+	}
+	return 1;
+}
+
+/* Done with the CQE that peek_cqe copied. Its slot is free for the producer after the next publish. */
+static inline void pcidipc_ring_cqe_seen(struct pcidipc_consumer_ring *ring)
+{
+	ring->cq_head++;
+}
+
+/* Is there anything for the consumer to do? Used for the last look before sleeping. */
+static inline bool pcidipc_consumer_ring_ready(const struct pcidipc_consumer_ring *ring)
+{
+	return ring->error ||
+	       ring->cq_head != __atomic_load_n(&ring->map.shared->cq_tail, __ATOMIC_ACQUIRE);
+}
+
+/* ---- producer side ---- */
+
+/*
+ * Copy the oldest SQE out and hold a CQ slot for it: 1, 0 when there is none or no slot, -EPROTO when an index of
+ * the consumer makes no sense. Each SQE taken needs one post_cqe or skip_cqe.
+ */
+static inline int pcidipc_ring_next_sqe(struct pcidipc_producer_ring *ring,
+					struct io_uring_sqe *sqe)
+{
+	struct ringabi_ring *shared = ring->map.shared;
+
+	if (ring->sq_head == ring->sq_tail) {
+		uint32_t tail = pcidipc_load_acquire(&shared->sq_tail);
+
+		if (!pcidipc_index_ok(ring->sq_tail, tail,
+				      ring->map.sq_entries - (ring->sq_tail - ring->sq_head_told))) {
+			ring->error = -EPROTO;
+			return -EPROTO;
+		}
+		ring->sq_tail = tail;
+		if (ring->sq_head == tail)
+			return 0;
+	}
+	if (ring->cq_tail - ring->cq_head + ring->reserved >= ring->map.cq_entries) {
+		uint32_t head = pcidipc_load_acquire(&shared->cq_head);
+
+		if (!pcidipc_index_ok(ring->cq_head, head, ring->cq_tail_told - ring->cq_head)) {
+			ring->error = -EPROTO;
+			return -EPROTO;
+		}
+		ring->cq_head = head;
+		if (ring->cq_tail - head + ring->reserved >= ring->map.cq_entries)
+			return 0;
+	}
+	memcpy(sqe, &ring->map.sqes[ring->sq_head & (ring->map.sq_entries - 1)], sizeof(*sqe));
+	ring->sq_head++;
+	ring->reserved++;
+	return 1;
+}
+
+/* Complete one SQE. It becomes visible with the next publish. */
+static inline void pcidipc_ring_post_cqe(struct pcidipc_producer_ring *ring, uint64_t user_data,
+					 int32_t res, uint32_t flags, const uint64_t big[2])
+{
+	struct io_uring_cqe *cqe;
+
+	cqe = (void *)(ring->map.cqes + ((size_t)(ring->cq_tail & (ring->map.cq_entries - 1))
+					 << ring->map.cqe_shift));
+	cqe->user_data = user_data;
+	cqe->res = res;
+	cqe->flags = flags;
+	if (ring->map.cqe_shift == 5) {
+		cqe->big_cqe[0] = big ? big[0] : 0;
+		cqe->big_cqe[1] = big ? big[1] : 0;
+	}
+	ring->cq_tail++;
+	ring->reserved--;
+}
+
+/* Complete one SQE without a CQE (IOSQE_CQE_SKIP_SUCCESS). */
+static inline void pcidipc_ring_skip_cqe(struct pcidipc_producer_ring *ring)
+{
+	ring->reserved--;
+}
+
+/* Publish CQEs and SQ space. True: the consumer sleeps, wake it. */
+static inline bool pcidipc_ring_publish_cq(struct pcidipc_producer_ring *ring)
+{
+	struct ringabi_ring *shared = ring->map.shared;
+
+	if (ring->cq_tail == ring->cq_tail_told && ring->sq_head == ring->sq_head_told)
+		return false;
+	if (ring->sq_head != ring->sq_head_told) {
+		ring->sq_head_told = ring->sq_head;
+		pcidipc_store_release(&shared->sq_head, ring->sq_head);
+	}
+	if (ring->cq_tail != ring->cq_tail_told) {
+		ring->cq_tail_told = ring->cq_tail;
+		pcidipc_store_release(&shared->cq_tail, ring->cq_tail);
+	}
+	return pcidipc_take_need_wakeup(&shared->consumer_need_wakeup);
+}
+
+/* Could next_sqe return something other than 0? Used for the last look before sleeping. */
+static inline bool pcidipc_producer_ring_ready(const struct pcidipc_producer_ring *ring)
+{
+	struct ringabi_ring *shared = ring->map.shared;
+
+	if (ring->error)
+		return true;
+	if (ring->sq_head == __atomic_load_n(&shared->sq_tail, __ATOMIC_ACQUIRE))
+		return false;
+	return ring->cq_tail - __atomic_load_n(&shared->cq_head, __ATOMIC_ACQUIRE) +
+		       ring->reserved < ring->map.cq_entries;
+}
+
+#endif
