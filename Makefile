@@ -1,19 +1,94 @@
 # SPDX-License-Identifier: MIT
 #
-# make          build everything into build/
-# make demo     enumerate a QEMU bus, move a file through nvmed, compare
-# make check    all tests, plain and under sanitizers
-# make help     everything else
+#   make           build everything into build/
+#   make demo      a QEMU bus, an NVMe disk, a file moved onto it and back
+#   make check     every test, plain and under sanitizers
+#   make install   DESTDIR= PREFIX=/usr/local
+#   make deps      install what the build needs (Debian, as root)
+#   make clean
 
 B ?= build
 CC ?= gcc
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
-VERSION = 0.1.0
-SOVERSION = 0
+DESTDIR ?=
+VERSION := 0.1.0
+SOVERSION := 0
 
 OPT ?= -O2 -g
-WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
-CPPFLAGS += -D_GNU_SOURCE -I. -Ilibpcidipc/include
+SAN ?=
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+CPPFLAGS += -D_GNU_SOURCE -I. -Ilibpcidipc/include -DPCID_VERSION='"$(VERSION)"'
 CFLAGS += -std=gnu11 $(OPT) $(WARN) $(SAN)
 LDFLAGS += $(SAN) -Wl,-z,relro,-z,now
+
+LIB_SRC := $(wildcard libpcidipc/src/*.c)
+PCID_SRC := $(wildcard pcid/*.c pcid/qemu/*.c)
+CTL_SRC := $(wildcard pcid/ctl/*.c)
+NVMED_SRC := $(wildcard nvmed/*.c)
+# Every tests/unit/test_*.c and tests/qemu/test_*.c is a program; the other files there are shared by their neighbours.
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+QEMU_SRC := $(wildcard tests/qemu/test_*.c)
+UNIT_LIB := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
+QEMU_LIB := $(filter-out $(QEMU_SRC),$(wildcard tests/qemu/*.c))
+
+objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+LIB_LIBS := -luring -lpthread
+PCID_LIBS := -lpci -lconfuse -ljson-c
+CTL_LIBS := -lpci -ljson-c
+NVMED_LIBS := -lnvme
+
+LIB_A := $(B)/lib/libpcidipc.a
+LIB_SO := $(B)/lib/libpcidipc.so.$(SOVERSION)
+PROGRAMS := $(B)/bin/pcid $(B)/bin/pcidctl $(B)/bin/nvmed
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
+QEMU_TESTS := $(patsubst tests/qemu/%.c,$(B)/tests/%,$(QEMU_SRC))
+
+.PHONY: all tests clean
+all: $(LIB_SO) $(B)/lib/libpcidipc.so $(PROGRAMS)
+tests: all $(UNIT_TESTS) $(QEMU_TESTS)
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -MMD -MP -c -o $@ $<
+
+$(LIB_A): $(call objs,$(LIB_SRC))
+	@mkdir -p $(@D)
+	rm -f $@
+	ar rcs $@ $^
+
+$(LIB_SO): $(call objs,$(LIB_SRC)) $(wildcard libpcidipc/libpcidipc.map)
+	@mkdir -p $(@D)
+	$(CC) -shared $(LDFLAGS) -Wl,-soname,$(@F) $(if $(filter %.map,$^),-Wl$(comma)--version-script=$(filter %.map,$^)) \
+		-o $@ $(filter %.o,$^) $(LIB_LIBS)
+
+$(B)/lib/libpcidipc.so: $(LIB_SO)
+	ln -sf $(<F) $@
+
+comma := ,
+link = @mkdir -p $(@D); set -x; $(CC) $(LDFLAGS) -Wl,-rpath,'$$ORIGIN/../lib' -o $@ $(filter %.o %.a %.so.$(SOVERSION),$^)
+
+$(B)/bin/pcid: $(call objs,$(PCID_SRC)) $(LIB_SO)
+	$(link) $(PCID_LIBS)
+$(B)/bin/pcidctl: $(call objs,$(CTL_SRC)) $(LIB_SO)
+	$(link) $(CTL_LIBS)
+$(B)/bin/nvmed: $(call objs,$(NVMED_SRC)) $(LIB_SO)
+	$(link) $(NVMED_LIBS)
+
+# Tests reach into the objects they test, so they link those and the static library. nvmed's and pcid's main.c stay out.
+TEST_OBJS := $(call objs,$(filter-out %/main.c,$(NVMED_SRC) $(PCID_SRC)))
+$(B)/lib/libundertest.a: $(TEST_OBJS)
+	@mkdir -p $(@D)
+	rm -f $@
+	ar rcs $@ $^
+
+$(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/unit/%.o $(call objs,$(UNIT_LIB)) $(B)/lib/libundertest.a $(LIB_A)
+	$(link) $(LIB_LIBS) $(PCID_LIBS) $(NVMED_LIBS) -lcunit
+$(QEMU_TESTS): $(B)/tests/%: $(B)/obj/tests/qemu/%.o $(call objs,$(QEMU_LIB)) $(LIB_A)
+	$(link) $(LIB_LIBS) -ljson-c -lcunit
+
+clean:
+	rm -rf build
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
