@@ -83,6 +83,10 @@ struct pcidipc_scheme {
 
 	/* A channel message beyond HELLO, ATTACH_RING, ATTACH_POOL and WAKE: answer it with channel_reply. Task. */
 	void (*message)(struct pcidipc_session *session, struct pcidipc_packet *packet);
+
+	/* The library's; zero them. */
+	struct pcidipc_list sessions;
+	uint32_t nsessions;
 };
 
 /* A listening socket that serves a scheme. `session_flags` are handed to sessions (e.g. admin). */

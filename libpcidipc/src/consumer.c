@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: MIT */
+/* The consumer: its ring, operations, waiting, and its end. */
+#include <pcidipc/log.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "consumer_internal.h"
+
+#define DEFAULT_ENTRIES 128
+#define RECOVER_STEP_NS 5000000u
+
+/* ---- making and unmaking ---- */
+
+static uint32_t power_up(uint32_t n)
+{
+	uint32_t p = 1;
+
+	while (p < n)
+		p *= 2;
+	return p;
+}
+
+/* In flight at once: what lies in the SQ and what has a CQ slot. */
+static int make_tables(struct pcidipc_consumer *c)
+{
+	c->nslots = power_up(c->params.sq_entries + c->params.cq_entries);
+	c->slots = calloc(c->nslots, sizeof(*c->slots));
+	c->backlog = calloc(c->nslots, sizeof(*c->backlog));
+	if (!c->slots || !c->backlog)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < c->nslots; i++)
+		c->slots[i].next_free = i + 1 < c->nslots ? i + 1 : OP_NONE;
+	c->free_slot = 0;
+	return 0;
+}
+
+static void free_consumer(struct pcidipc_consumer *c)
+{
+	pcidipc_consumer_ring_unmap(&c->ring);
+	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++)
+		if (c->pools[i].fd >= 0)
+			close(c->pools[i].fd);
+	if (c->channel >= 0)
+		close(c->channel);
+	if (c->successor >= 0)
+		close(c->successor);
+	c->event = NULL;
+	c->adopt = NULL;
+	consumer_deliver_kept(c);
+	free(c->slots);
+	free(c->backlog);
+	free(c->path);
+	free(c);
+}
+
+static struct pcidipc_consumer *new_consumer(const struct pcidipc_consumer_params *params)
+{
+	struct pcidipc_consumer *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->params = *params;
+	if (!c->params.sq_entries)
+		c->params.sq_entries = DEFAULT_ENTRIES;
+	if (!c->params.cq_entries)
+		c->params.cq_entries = 2 * c->params.sq_entries;
+	c->channel = c->successor = -1;
+	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++)
+		c->pools[i].fd = -1;
+	spin_init(&c->spin);
+	return c;
+}
+
+static int setup(struct pcidipc_consumer *c, int channel, struct pcidipc_consumer **out)
+{
+	int ret = consumer_setup(c, channel);
+
+	if (!ret)
+		ret = make_tables(c);
+	if (ret)
+		free_consumer(c);
+	else
+		*out = c;
+	return ret;
+}
+
+int pcidipc_consumer_adopt(int channel, const struct pcidipc_consumer_params *params,
+			   struct pcidipc_consumer **out)
+{
+	struct pcidipc_consumer *c = new_consumer(params);
+
+	if (c)
+		return setup(c, channel, out);
+	close(channel);
+	return -ENOMEM;
+}
+
+int pcidipc_consumer_open(const char *path, const struct pcidipc_consumer_params *params,
+			  struct pcidipc_consumer **out)
+{
+	struct pcidipc_consumer *c = new_consumer(params);
+	int channel;
+
+	if (!c)
+		return -ENOMEM;
+	c->path = strdup(path);
+	channel = c->path ? pcidipc_channel_connect(path) : -ENOMEM;
+	if (channel >= 0)
+		return setup(c, channel, out);
+	free_consumer(c);
+	return channel;
+}
+
+int pcidipc_consumer_error(const struct pcidipc_consumer *c)
+{
+	return c->error;
+}
+
+uint64_t pcidipc_consumer_generation(const struct pcidipc_consumer *c)
+{
+	return c->generation;
+}
+
+void pcidipc_consumer_stats(const struct pcidipc_consumer *c, struct pcidipc_consumer_stats *stats)
+{
+	*stats = c->stats;
+	stats->sqes = c->ring.sq_tail;
+	stats->cqes = c->ring.cq_head;
+}
+
+void pcidipc_consumer_on_event(struct pcidipc_consumer *c,
+			       void (*event)(struct pcidipc_consumer *, uint32_t, void *), void *arg)
+{
+	c->event = event;
+	c->event_arg = arg;
+}
+
+void pcidipc_consumer_on_adopt(struct pcidipc_consumer *c,
+			       void (*adopt)(struct pcidipc_consumer *, uint32_t, int, void *), void *arg)
+{
+	c->adopt = adopt;
+	c->adopt_arg = arg;
+}
+
+/* ---- operations ---- */
+
+static uint64_t op_user_data(const struct pcidipc_consumer *c, uint32_t slot)
+{
+	return OP_TAG | (uint64_t)(c->slots[slot].generation & 0xffffff) << 32 | slot;
+}
+
+int pcidipc_sqe_set_op(struct pcidipc_consumer *c, struct io_uring_sqe *sqe, struct pcidipc_op *op)
+{
+	uint32_t slot = c->free_slot;
+
+	if (slot == OP_NONE)
+		return -EAGAIN;
+	c->free_slot = c->slots[slot].next_free;
+	c->slots[slot].op = op;
+	op->slot = slot;
+	sqe->user_data = op_user_data(c, slot);
+	return 0;
+}
+
+void pcidipc_sqe_set_silent(struct pcidipc_consumer *c, struct io_uring_sqe *sqe)
+{
+	(void)c;
+	sqe->user_data = OP_SILENT;
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+static struct pcidipc_op *take_op(struct pcidipc_consumer *c, uint32_t slot)
+{
+	struct pcidipc_op *op = c->slots[slot].op;
+
+	c->slots[slot].op = NULL;
+	c->slots[slot].generation++;
+	c->slots[slot].next_free = c->free_slot;
+	c->free_slot = slot;
+	return op;
+}
+
+static bool is_op(const struct pcidipc_cqe *cqe)
+{
+	return (cqe->user_data & OP_TAG_MASK) == OP_TAG;
+}
+
+/* The op that the CQE names, or NULL. user_data comes from the other side: believed only if the table agrees. */
+static struct pcidipc_op *find_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
+{
+	uint32_t slot = (uint32_t)cqe->user_data;
+
+	if (slot >= c->nslots || !c->slots[slot].op || op_user_data(c, slot) != cqe->user_data)
+		return NULL;
+	return take_op(c, slot);
+}
+
+static void complete_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
+{
+	struct pcidipc_op *op;
+
+	if (cqe->user_data == OP_SILENT) {
+		pcidipc_log_ratelimited(PCIDIPC_WARNING, "a posted request failed: %s",
+					strerror(-cqe->res));
+		return;
+	}
+	op = find_op(c, cqe);
+	if (op) {
+		op->done(op, cqe);
+		return;
+	}
+	pcidipc_err("ring: a completion for a request that was never made (user_data %#llx)",
+		    (unsigned long long)cqe->user_data);
+	c->ring.error = -EPROTO;
+}
+
+static bool backlog_pop(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
+{
+	if (c->backlog_head == c->backlog_tail)
+		return false;
+	*cqe = c->backlog[c->backlog_head++ & (c->nslots - 1)];
+	return true;
+}
+
+static void backlog_push(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
+{
+	if (c->backlog_tail - c->backlog_head < c->nslots)
+		c->backlog[c->backlog_tail++ & (c->nslots - 1)] = *cqe;
+	else
+		c->ring.error = -EPROTO; /* more completions than requests */
+}
+
+static bool take_from_ring(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
+{
+	if (!c->ring.map.shared || pcidipc_ring_peek_cqe(&c->ring, cqe) <= 0)
+		return false;
+	pcidipc_ring_cqe_seen(&c->ring);
+	return true;
+}
+
+static bool take_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
+{
+	return backlog_pop(c, cqe) || take_from_ring(c, cqe);
+}
+
+static void publish(struct pcidipc_consumer *c)
+{
+	if (!pcidipc_ring_publish_sq(&c->ring))
+		return;
+	c->stats.wakes++;
+	pcidipc_channel_wake(c->channel);
+}
+
+/* Tell the producer of free CQ slots before it runs out of them, though nothing is submitted. */
+static void publish_space(struct pcidipc_consumer *c)
+{
+	if (c->ring.cq_head - c->ring.cq_head_told >= c->ring.map.cq_entries / 2)
+		publish(c);
+}
+
+static int check_ring(struct pcidipc_consumer *c)
+{
+	if (c->ring.error && !c->error && !c->lost_producer)
+		consumer_fail(c, c->ring.error);
+	return c->error;
+}
+
+/* Complete the operations in the backlog; one whole rotation keeps the others in order. */
+static int sort_backlog(struct pcidipc_consumer *c)
+{
+	uint32_t left = c->backlog_tail - c->backlog_head;
+	struct pcidipc_cqe cqe;
+	int n = 0;
+
+	while (left-- && backlog_pop(c, &cqe)) {
+		if (is_op(&cqe)) {
+			complete_op(c, &cqe);
+			n++;
+		} else {
+			backlog_push(c, &cqe);
+		}
+	}
+	return n;
+}
+
+int pcidipc_consumer_reap(struct pcidipc_consumer *c)
+{
+	struct pcidipc_cqe cqe;
+	int n = 0;
+
+	if (c->reaping)
+		return 0;
+	c->reaping = true;
+	n = sort_backlog(c);
+	while (n < (int)c->nslots && take_from_ring(c, &cqe)) {
+		if (is_op(&cqe)) {
+			complete_op(c, &cqe);
+			n++;
+		} else {
+			backlog_push(c, &cqe); /* liburing-style: theirs to take with next_cqe */
+		}
+	}
+	c->reaping = false;
+	publish_space(c);
+	check_ring(c);
+	return n ? n : c->error;
+}
+
+/* ---- as liburing ---- */
+
+struct io_uring_sqe *pcidipc_get_sqe(struct pcidipc_consumer *c)
+{
+	if (c->error || c->lost_producer)
+		return NULL;
+	return pcidipc_ring_get_sqe(&c->ring);
+}
+
+uint32_t pcidipc_sq_space(struct pcidipc_consumer *c)
+{
+	return c->error ? 0 : pcidipc_ring_sq_space(&c->ring);
+}
+
+int pcidipc_submit(struct pcidipc_consumer *c)
+{
+	if (!c->error && !c->lost_producer)
+		publish(c);
+	return check_ring(c);
+}
+
+int pcidipc_next_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
+{
+	while (take_cqe(c, cqe)) {
+		if (!is_op(cqe)) {
+			publish_space(c);
+			return 1;
+		}
+		complete_op(c, cqe);
+	}
+	if (c->ring.map.shared)
+		publish(c);
+	if (c->kept_first && !c->loop)
+		consumer_deliver_kept(c);
+	return check_ring(c);
+}
+
+static uint32_t raw_ready(struct pcidipc_consumer *c)
+{
+	struct pcidipc_cqe cqe;
+
+	while (take_from_ring(c, &cqe)) {
+		if (is_op(&cqe))
+			complete_op(c, &cqe);
+		else
+			backlog_push(c, &cqe);
+	}
+	return c->backlog_tail - c->backlog_head;
+}
+
+int pcidipc_submit_and_wait(struct pcidipc_consumer *c, unsigned count)
+{
+	int ret = pcidipc_submit(c);
+
+	while (!ret && raw_ready(c) < count) {
+		consumer_wait(c);
+		ret = check_ring(c);
+	}
+	return ret;
+}
+
+/* ---- waiting without a loop ---- */
+
+static bool ring_ready(void *arg)
+{
+	return pcidipc_consumer_ring_ready(arg);
+}
+
+static void recover_blocking(struct pcidipc_consumer *c)
+{
+	while (!consumer_recover_step(c))
+		consumer_wait_readable(c->successor, RECOVER_STEP_NS);
+	consumer_fail(c, -ENOTCONN);
+}
+
+/* Until there is a CQE, or the channel says something. Runs no callback. */
+void consumer_wait(struct pcidipc_consumer *c)
+{
+	uint32_t *need = &c->ring.map.shared->consumer_need_wakeup;
+	uint64_t before;
+
+	if (c->lost_producer) {
+		recover_blocking(c);
+		return;
+	}
+	publish(c); /* CQ space may be what the producer waits for */
+	if (spin_until(&c->spin, ring_ready, &c->ring))
+		return;
+	pcidipc_set_need_wakeup(need);
+	if (!pcidipc_consumer_ring_ready(&c->ring)) {
+		before = clock_ns();
+		c->stats.sleeps++;
+		consumer_wait_readable(c->channel, 0);
+		spin_slept(&c->spin, clock_ns() - before);
+	}
+	pcidipc_clear_need_wakeup(need);
+	if (!pcidipc_consumer_ring_ready(&c->ring))
+		consumer_read_channel(c);
+}
+
+/* ---- calls ---- */
+
+struct call {
+	struct pcidipc_op op;
+	struct pcidipc_completion done;
+	struct pcidipc_cqe cqe;
+};
+
+static void call_done(struct pcidipc_op *op, const struct pcidipc_cqe *cqe)
+{
+	struct call *call = pcidipc_container_of(op, struct call, op);
+
+	call->cqe = *cqe;
+	pcidipc_post(&call->done, cqe->res);
+}
+
+/* Reap this call's CQE only; what else comes is kept. */
+static void block_for_call(struct pcidipc_consumer *c, struct call *call, uint64_t user_data)
+{
+	struct pcidipc_cqe cqe;
+
+	while (!call->done.done) {
+		if (!take_from_ring(c, &cqe)) {
+			if (check_ring(c))
+				return; /* consumer_fail has completed the call */
+			consumer_wait(c);
+		} else if (cqe.user_data == user_data && find_op(c, &cqe)) {
+			call->cqe = cqe;
+			call->done.done = true;
+		} else {
+			backlog_push(c, &cqe);
+		}
+	}
+}
+
+static struct io_uring_sqe *wait_for_sqe(struct pcidipc_consumer *c, bool task)
+{
+	struct io_uring_sqe *sqe;
+
+	while (!(sqe = pcidipc_get_sqe(c)) && !check_ring(c)) {
+		publish(c);
+		if (task)
+			pcidipc_task_yield();
+		else if (c->lost_producer)
+			consumer_wait(c);
+		else
+			sched_yield(); /* the producer frees SQ space as soon as it runs */
+		if (!task && !c->lost_producer)
+			consumer_read_channel(c);
+	}
+	return sqe;
+}
+
+int pcidipc_call(struct pcidipc_consumer *c, const struct io_uring_sqe *request, struct pcidipc_cqe *cqe)
+{
+	bool task = c->loop && pcidipc_in_task();
+	struct call call = { .op.done = call_done };
+	struct io_uring_sqe *sqe = wait_for_sqe(c, task);
+	int ret;
+
+	if (!sqe)
+		return c->error ? c->error : -ENOTCONN;
+	*sqe = *request;
+	ret = pcidipc_sqe_set_op(c, sqe, &call.op);
+	if (ret) {
+		c->ring.sqe_tail--;
+		return ret;
+	}
+	publish(c);
+	if (task)
+		pcidipc_await(&call.done);
+	else
+		block_for_call(c, &call, op_user_data(c, call.op.slot));
+	if (cqe)
+		*cqe = call.cqe;
+	if (c->loop && !task && c->backlog_head != c->backlog_tail)
+		pcidipc_defer(c->loop, &c->deliver, c->deliver.call);
+	return call.cqe.res;
+}
+
+/* ---- with a loop ---- */
+
+static void deliver_later(struct pcidipc_deferred *deferred)
+{
+	struct pcidipc_consumer *c = pcidipc_container_of(deferred, struct pcidipc_consumer, deliver);
+
+	pcidipc_consumer_reap(c);
+	consumer_deliver_kept(c);
+}
+
+static unsigned poll_consumer(struct pcidipc_poller *poller)
+{
+	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
+	int n = pcidipc_consumer_reap(c);
+
+	return n > 0 ? (unsigned)n : 0;
+}
+
+static bool arm_consumer(struct pcidipc_poller *poller)
+{
+	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
+	uint32_t *need = &c->ring.map.shared->consumer_need_wakeup;
+
+	if (c->error || c->lost_producer)
+		return true;
+	publish(c);
+	pcidipc_set_need_wakeup(need);
+	if (!pcidipc_consumer_ring_ready(&c->ring)) {
+		c->stats.sleeps++;
+		return true;
+	}
+	pcidipc_clear_need_wakeup(need);
+	return false;
+}
+
+static void disarm_consumer(struct pcidipc_poller *poller)
+{
+	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
+
+	pcidipc_clear_need_wakeup(&c->ring.map.shared->consumer_need_wakeup);
+}
+
+static void channel_ready(struct pcidipc_watch *watch, unsigned events)
+{
+	struct pcidipc_consumer *c = pcidipc_container_of(watch, struct pcidipc_consumer, watch);
+
+	(void)events;
+	consumer_read_channel(c);
+	if (c->kept_first)
+		pcidipc_defer(c->loop, &c->deliver, deliver_later);
+}
+
+int pcidipc_consumer_attach_loop(struct pcidipc_consumer *c, struct pcidipc_loop *loop,
+				 void (*lost)(struct pcidipc_consumer *, int, void *), void *arg)
+{
+	int ret = pcidipc_watch_add(loop, &c->watch, c->channel, EPOLLIN, channel_ready);
+
+	if (ret)
+		return ret;
+	c->loop = loop;
+	c->lost = lost;
+	c->lost_arg = arg;
+	c->deliver.call = deliver_later;
+	c->poller.poll = poll_consumer;
+	c->poller.arm = arm_consumer;
+	c->poller.disarm = disarm_consumer;
+	if (!c->poller.link.next)
+		pcidipc_poller_add(loop, &c->poller);
+	if (c->kept_first)
+		pcidipc_defer(loop, &c->deliver, deliver_later);
+	return 0;
+}
+
+/* ---- the end ---- */
+
+static void complete_all(struct pcidipc_consumer *c, int error)
+{
+	for (uint32_t i = 0; i < c->nslots; i++) {
+		struct pcidipc_cqe cqe = { .user_data = OP_TAG, .res = error };
+
+		if (c->slots[i].op) {
+			struct pcidipc_op *op = take_op(c, i);
+
+			op->done(op, &cqe);
+		}
+	}
+}
+
+/* What the producer published before it died counts. */
+static void drain(struct pcidipc_consumer *c)
+{
+	struct pcidipc_cqe cqe;
+
+	while (c->slots && take_from_ring(c, &cqe))
+		backlog_push(c, &cqe);
+}
+
+static void finish_failure(struct pcidipc_consumer *c, int error)
+{
+	c->error = error;
+	sort_backlog(c);
+	complete_all(c, error);
+	pcidipc_poller_remove(&c->poller);
+	if (c->loop && c->lost)
+		c->lost(c, error, c->lost_arg);
+}
+
+static void recover_later(struct pcidipc_timer *timer)
+{
+	struct pcidipc_consumer *c = pcidipc_container_of(timer, struct pcidipc_consumer, retry);
+
+	if (consumer_recover_step(c))
+		finish_failure(c, -ENOTCONN);
+	else
+		pcidipc_timer_set(c->loop, timer, RECOVER_STEP_NS, recover_later);
+}
+
+/*
+ * The connection is over. Requests complete with `error`, but not before the device is known to be done with their
+ * buffers, which takes pcid's word where the producer died (the second call, or recover_later).
+ */
+void consumer_fail(struct pcidipc_consumer *c, int error)
+{
+	if (c->error)
+		return;
+	if (!c->lost_producer) {
+		pcidipc_watch_remove(&c->watch);
+		drain(c);
+		consumer_fail_asks(c, error);
+		if (c->path && c->slots) {
+			consumer_recover_start(c);
+			/* A producer that broke the rules lives on: its function is reset when its end goes. */
+			if (c->loop)
+				pcidipc_timer_set(c->loop, &c->retry, 0, recover_later);
+			return;
+		}
+	}
+	finish_failure(c, error);
+}
+
+void pcidipc_consumer_close(struct pcidipc_consumer *c)
+{
+	if (!c)
+		return;
+	pcidipc_watch_remove(&c->watch);
+	pcidipc_poller_remove(&c->poller);
+	pcidipc_timer_cancel(&c->retry);
+	pcidipc_defer_cancel(&c->deliver);
+	consumer_fail_asks(c, -ECANCELED);
+	c->error = -ECANCELED;
+	complete_all(c, -ECANCELED);
+	free_consumer(c);
+}

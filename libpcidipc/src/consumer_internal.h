@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* What the parts of the consumer share: consumer.c (rings and operations), handshake.c (channel), recover.c (a lost
+ * producer). */
+#ifndef CONSUMER_INTERNAL_H
+#define CONSUMER_INTERNAL_H
+
+#include <pcidipc/consumer.h>
+#include <pcidipc/task.h>
+
+#include "spin.h"
+
+/* user_data of operations: 0xff, a generation, a slot. */
+#define OP_TAG (0xffull << 56)
+#define OP_TAG_MASK (0xffull << 56)
+#define OP_SILENT (OP_TAG | 0xffffffffull)
+#define OP_NONE UINT32_MAX
+
+struct op_slot {
+	struct pcidipc_op *op; /* NULL: free */
+	uint32_t generation;   /* 24 bits: a CQE that comes twice is noticed */
+	uint32_t next_free;
+};
+
+struct attached_pool {
+	int fd; /* ours; -1: index not in use */
+	uint64_t bytes;
+};
+
+/* A packet that came while nobody could take it. */
+struct kept_packet {
+	struct kept_packet *next;
+	struct pcidipc_packet packet;
+};
+
+/* An unanswered request over the channel; on its asker's stack. */
+struct ask {
+	struct ask *next;
+	uint32_t tag;
+	struct pcidipc_packet *reply;
+	struct pcidipc_completion answered;
+};
+
+struct pcidipc_consumer {
+	struct pcidipc_consumer_ring ring;
+	int channel;
+	int error;
+	char *path; /* NULL: adopted */
+	struct pcidipc_consumer_params params;
+	uint64_t generation;
+	uint32_t ring_features;
+
+	struct op_slot *slots;
+	uint32_t nslots;
+	uint32_t free_slot;
+	bool reaping;
+
+	/* CQEs that a blocking call took on its way to its own. */
+	struct pcidipc_cqe *backlog;
+	uint32_t backlog_head, backlog_tail; /* free-running, size nslots (a power of two) */
+
+	struct pcidipc_loop *loop;
+	struct pcidipc_watch watch;
+	struct pcidipc_poller poller;
+	struct pcidipc_timer retry;
+	struct pcidipc_deferred deliver;
+	struct spin spin;
+
+	uint32_t next_tag;
+	struct ask *asks;
+	struct kept_packet *kept_first, *kept_last;
+
+	/* Recovery: a new channel on which HELLO was sent, -1 when there is none. */
+	bool lost_producer;
+	int successor;
+	bool successor_ready;
+	uint64_t successor_generation;
+	uint64_t give_up_at;
+
+	struct attached_pool pools[RINGABI_MAX_POOLS];
+	struct pcidipc_consumer_stats stats;
+
+	void (*lost)(struct pcidipc_consumer *, int error, void *arg);
+	void *lost_arg;
+	void (*event)(struct pcidipc_consumer *, uint32_t event, void *arg);
+	void *event_arg;
+	void (*adopt)(struct pcidipc_consumer *, uint32_t child, int channel, void *arg);
+	void *adopt_arg;
+};
+
+/* handshake.c */
+int consumer_send_hello(struct pcidipc_consumer *c, int channel);
+int consumer_check_hello(struct pcidipc_consumer *c, const struct pcidipc_packet *reply);
+int consumer_setup(struct pcidipc_consumer *c, int channel);
+int consumer_attach_ring(struct pcidipc_consumer *c);
+int consumer_wait_readable(int fd, uint64_t ns);
+void consumer_read_channel(struct pcidipc_consumer *c);
+void consumer_deliver_kept(struct pcidipc_consumer *c);
+void consumer_fail_asks(struct pcidipc_consumer *c, int error);
+
+/* consumer.c */
+void consumer_fail(struct pcidipc_consumer *c, int error);
+void consumer_wait(struct pcidipc_consumer *c);
+
+/* recover.c: the producer is gone. Returns true once its function is known to be reset. */
+void consumer_recover_start(struct pcidipc_consumer *c);
+bool consumer_recover_step(struct pcidipc_consumer *c);
+
+#endif

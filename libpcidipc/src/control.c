@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* The producer's side of the channel: one task per session answers its messages in order. */
+#include <pcidipc/log.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "scheme_internal.h"
+
+static uint16_t lower(uint16_t a, uint16_t b)
+{
+	return a < b ? a : b;
+}
+
+static int check_hello(struct pcidipc_session *s, const struct ringabi_hello *m)
+{
+	if (m->magic != RINGABI_CHANNEL_MAGIC || s->greeted)
+		return -EPROTO;
+	if (m->version_major != RINGABI_VERSION_MAJOR || m->interface != s->scheme->interface)
+		return -EPROTONOSUPPORT;
+	if (m->open_flags & ~RINGABI_OPEN_ALL)
+		return -EINVAL;
+	if (s->scheme->nsessions > s->scheme->max_sessions)
+		return -EMFILE;
+	return 0;
+}
+
+static int answer_hello(struct pcidipc_session *s, const struct pcidipc_packet *packet)
+{
+	const struct ringabi_hello *m = (const void *)packet->bytes;
+	struct ringabi_hello_reply reply = {
+		.version_major = RINGABI_VERSION_MAJOR,
+		.version_minor = lower(m->version_minor, RINGABI_VERSION_MINOR),
+		.interface = s->scheme->interface,
+		.ring_features = s->scheme->ring_features,
+		.max_sq_entries = s->scheme->max_sq_entries,
+		.max_cq_entries = s->scheme->max_cq_entries,
+		.max_pools = RINGABI_MAX_POOLS,
+		.generation = scheme_generation(),
+	};
+	int ret = check_hello(s, m);
+
+	if (!ret) {
+		s->greeted = true;
+		s->open_flags = m->open_flags;
+		ret = s->scheme->open ? s->scheme->open(s, m->open_flags) : 0;
+		s->opened = !ret;
+	}
+	pcidipc_channel_reply(s->channel, &packet->msg, &reply.msg, sizeof(reply), ret, NULL, 0);
+	return ret;
+}
+
+static void answer_attach_ring(struct pcidipc_session *s, const struct pcidipc_packet *packet)
+{
+	const struct ringabi_attach_ring *m = (const void *)packet->bytes;
+	struct ringabi_attach_ring_reply reply = { 0 };
+	uint32_t cq = m->cq_entries ? m->cq_entries : 2 * m->sq_entries;
+	int fd = -1, ret = -EALREADY;
+
+	if (!s->ringed)
+		ret = session_make_ring(s, m->sq_entries, cq, &fd);
+	if (ret)
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: pid %d: ring of %u and %u entries refused (%s); the limits are %u and %u",
+					s->scheme->name, s->pid, m->sq_entries, cq, strerror(-ret),
+					s->scheme->max_sq_entries, s->scheme->max_cq_entries);
+	reply.bytes = s->ring.map.bytes;
+	pcidipc_channel_reply(s->channel, &packet->msg, &reply.msg, sizeof(reply), ret, &fd, 1);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void answer_attach_pool(struct pcidipc_session *s, struct pcidipc_packet *packet)
+{
+	struct ringabi_attach_pool_reply reply = { 0 };
+	uint64_t iova = 0;
+	int ret = packet->nfds == 1 ? pool_attach(s, (const void *)packet->bytes, packet->fds[0], &iova)
+				    : -EBADF;
+
+	reply.iova = iova;
+	pcidipc_channel_reply(s->channel, &packet->msg, &reply.msg, sizeof(reply), ret, NULL, 0);
+}
+
+static int refuse(struct pcidipc_session *s, const struct pcidipc_packet *packet, const char *why)
+{
+	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: message type %#x of %u bytes: %s", s->scheme->name,
+				s->pid, packet->msg.type, packet->msg.size, why);
+	return -EPROTO;
+}
+
+/* 0, or the error that ends the session. */
+static int answer(struct pcidipc_session *s, struct pcidipc_packet *packet)
+{
+	uint32_t type = packet->msg.type;
+
+	if (packet->msg.size != pcidipc_msg_bytes(type, 0))
+		return refuse(s, packet, "not one of the ABI's");
+	if (type == RINGABI_MSG_HELLO)
+		return answer_hello(s, packet);
+	if (!s->opened)
+		return refuse(s, packet, "the first one must be a hello");
+	if (type == RINGABI_MSG_ATTACH_RING)
+		answer_attach_ring(s, packet);
+	else if (type == RINGABI_MSG_ATTACH_POOL)
+		answer_attach_pool(s, packet);
+	else if (s->scheme->message && type != RINGABI_MSG_ADOPT && type != RINGABI_MSG_EVENT)
+		s->scheme->message(s, packet);
+	else
+		return refuse(s, packet, "not for this service");
+	return 0;
+}
+
+static struct queued_packet *next_packet(struct pcidipc_session *s)
+{
+	struct queued_packet *q = s->packets;
+
+	if (!q)
+		return NULL;
+	s->packets = q->next;
+	if (!s->packets)
+		s->packets_last = NULL;
+	s->npackets--;
+	return q;
+}
+
+static void control_task(void *arg)
+{
+	struct pcidipc_session *s = arg;
+	struct queued_packet *q;
+
+	while (!s->ending && (q = next_packet(s))) {
+		int ret = answer(s, &q->packet);
+
+		pcidipc_packet_close(&q->packet);
+		free(q);
+		if (ret && !s->ending)
+			pcidipc_session_end(s, ret);
+	}
+	s->control_busy = false;
+	if (s->quiet)
+		pcidipc_post(s->quiet, 0);
+}
+
+void control_drop(struct pcidipc_session *s)
+{
+	struct queued_packet *q;
+
+	while ((q = next_packet(s))) {
+		pcidipc_packet_close(&q->packet);
+		free(q);
+	}
+}
+
+static int enqueue(struct pcidipc_session *s, struct pcidipc_packet *packet)
+{
+	struct queued_packet *q;
+
+	if (s->npackets >= SESSION_MAX_PACKETS) {
+		pcidipc_packet_close(packet);
+		pcidipc_warn("%s: pid %d: more than %u messages without waiting for an answer", s->scheme->name,
+			     s->pid, SESSION_MAX_PACKETS);
+		return -EPROTO;
+	}
+	q = malloc(sizeof(*q));
+	if (!q) {
+		pcidipc_packet_close(packet);
+		return -ENOMEM;
+	}
+	q->packet = *packet;
+	q->next = NULL;
+	if (s->packets_last)
+		s->packets_last->next = q;
+	else
+		s->packets = q;
+	s->packets_last = q;
+	s->npackets++;
+	return 0;
+}
+
+void control_ready(struct pcidipc_watch *watch, unsigned events)
+{
+	struct pcidipc_session *s = pcidipc_container_of(watch, struct pcidipc_session, watch);
+	struct pcidipc_packet packet;
+	int ret;
+
+	(void)events;
+	while ((ret = pcidipc_channel_receive(s->channel, &packet, NULL)) > 0) {
+		ret = enqueue(s, &packet);
+		if (ret)
+			break;
+	}
+	if (!ret && s->packets && !s->control_busy) {
+		ret = pcidipc_spawn(s->loop, control_task, s);
+		s->control_busy = !ret;
+	}
+	if (ret < 0)
+		pcidipc_session_end(s, ret);
+}

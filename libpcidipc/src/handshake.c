@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/* The consumer's side of the channel: hello, ring, pools, questions and what arrives unasked. */
+#include <fcntl.h>
+#include <pcidipc/log.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "consumer_internal.h"
+
+/* 0, or -ETIMEDOUT. ns 0: no limit. */
+int consumer_wait_readable(int fd, uint64_t ns)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int n;
+
+	do {
+		n = poll(&p, 1, ns ? (int)((ns + 999999) / 1000000) : -1);
+	} while (n < 0 && errno == EINTR);
+	return n ? 0 : -ETIMEDOUT;
+}
+
+static void keep(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
+{
+	struct kept_packet *kept = malloc(sizeof(*kept));
+
+	if (!kept) {
+		pcidipc_packet_close(packet);
+		return;
+	}
+	kept->packet = *packet;
+	kept->next = NULL;
+	if (c->kept_last)
+		c->kept_last->next = kept;
+	else
+		c->kept_first = kept;
+	c->kept_last = kept;
+}
+
+static bool answer_ask(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
+{
+	for (struct ask **p = &c->asks; *p; p = &(*p)->next) {
+		struct ask *ask = *p;
+
+		if (ask->tag != packet->msg.tag)
+			continue;
+		*p = ask->next;
+		*ask->reply = *packet;
+		pcidipc_post(&ask->answered, 0);
+		return true;
+	}
+	return false;
+}
+
+static bool packet_ok(const struct pcidipc_packet *packet)
+{
+	bool reply = packet->msg.type & RINGABI_MSG_REPLY;
+
+	return packet->msg.size == pcidipc_msg_bytes(packet->msg.type & ~RINGABI_MSG_REPLY, reply);
+}
+
+static int take_packet(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
+{
+	if (!packet_ok(packet)) {
+		pcidipc_err("channel: message type %#x has %u bytes, which is no message of the ABI",
+			    packet->msg.type, packet->msg.size);
+		pcidipc_packet_close(packet);
+		return -EPROTO;
+	}
+	if (!(packet->msg.type & RINGABI_MSG_REPLY))
+		keep(c, packet);
+	else if (!answer_ask(c, packet))
+		pcidipc_packet_close(packet); /* an answer that nobody waits for any more */
+	return 0;
+}
+
+/* Read everything there is; unasked messages are kept for consumer_deliver_kept. */
+void consumer_read_channel(struct pcidipc_consumer *c)
+{
+	struct pcidipc_packet packet;
+	int ret;
+
+	while ((ret = pcidipc_channel_receive(c->channel, &packet, NULL)) > 0) {
+		ret = take_packet(c, &packet);
+		if (ret)
+			break;
+	}
+	if (ret < 0)
+		consumer_fail(c, ret == -EPROTO ? -EPROTO : -ENOTCONN);
+}
+
+static void deliver(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
+{
+	if (packet->msg.type == RINGABI_MSG_EVENT && c->event) {
+		const struct ringabi_event *event = (const void *)packet->bytes;
+
+		c->event(c, event->event, c->event_arg);
+	} else if (packet->msg.type == RINGABI_MSG_ADOPT && c->adopt) {
+		const struct ringabi_adopt *adopt = (const void *)packet->bytes;
+		int fd = pcidipc_packet_take_fd(packet, 0);
+
+		if (fd >= 0)
+			c->adopt(c, adopt->child, fd, c->adopt_arg);
+	}
+	pcidipc_packet_close(packet);
+}
+
+void consumer_deliver_kept(struct pcidipc_consumer *c)
+{
+	while (c->kept_first) {
+		struct kept_packet *kept = c->kept_first;
+
+		c->kept_first = kept->next;
+		if (!c->kept_first)
+			c->kept_last = NULL;
+		deliver(c, &kept->packet);
+		free(kept);
+	}
+}
+
+void consumer_fail_asks(struct pcidipc_consumer *c, int error)
+{
+	while (c->asks) {
+		struct ask *ask = c->asks;
+
+		c->asks = ask->next;
+		pcidipc_post(&ask->answered, error);
+	}
+}
+
+/* Outside a task: block, and let only this ask's answer have an effect; the rest is kept. */
+static int block_for(struct pcidipc_consumer *c, struct ask *ask)
+{
+	while (!ask->answered.done) {
+		consumer_wait_readable(c->channel, 0);
+		consumer_read_channel(c);
+	}
+	return ask->answered.res;
+}
+
+static int send_all(int channel, const struct ringabi_msg *msg, const int *fds, unsigned nfds)
+{
+	struct pollfd p = { .fd = channel, .events = POLLOUT };
+	int ret;
+
+	while ((ret = pcidipc_channel_send(channel, msg, fds, nfds)) == -EAGAIN)
+		poll(&p, 1, -1);
+	return ret == -EPIPE ? -ENOTCONN : ret;
+}
+
+int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request, const int *fds,
+			 unsigned nfds, struct pcidipc_packet *reply)
+{
+	struct ask ask = { .tag = ++c->next_tag, .reply = reply };
+	int ret;
+
+	if (c->error)
+		return c->error;
+	reply->nfds = 0;
+	request->tag = ask.tag;
+	request->result = 0;
+	ask.next = c->asks;
+	c->asks = &ask;
+	ret = send_all(c->channel, request, fds, nfds);
+	if (ret) {
+		c->asks = ask.next;
+		return ret;
+	}
+	ret = c->loop && pcidipc_in_task() ? pcidipc_await(&ask.answered) : block_for(c, &ask);
+	if (ret)
+		return ret;
+	if (reply->msg.type != (request->type | RINGABI_MSG_REPLY)) {
+		pcidipc_packet_close(reply);
+		return -EPROTO;
+	}
+	return reply->msg.result;
+}
+
+/* ---- hello ---- */
+
+int consumer_send_hello(struct pcidipc_consumer *c, int channel)
+{
+	struct ringabi_hello hello = {
+		.msg = { .type = RINGABI_MSG_HELLO, .size = sizeof(hello) },
+		.magic = RINGABI_CHANNEL_MAGIC,
+		.version_major = RINGABI_VERSION_MAJOR,
+		.version_minor = RINGABI_VERSION_MINOR,
+		.interface = c->params.interface,
+		.open_flags = c->params.open_flags,
+	};
+
+	return send_all(channel, &hello.msg, NULL, 0);
+}
+
+static uint32_t lower_power(uint32_t wanted, uint32_t most)
+{
+	while (wanted > most && wanted > RINGABI_MIN_ENTRIES)
+		wanted /= 2;
+	return wanted;
+}
+
+/* The answer to hello says what the ring may be. */
+int consumer_check_hello(struct pcidipc_consumer *c, const struct pcidipc_packet *reply)
+{
+	const struct ringabi_hello_reply *r = (const void *)reply->bytes;
+
+	if (reply->msg.type != (RINGABI_MSG_HELLO | RINGABI_MSG_REPLY) || !packet_ok(reply))
+		return -EPROTO;
+	if (r->msg.result)
+		return r->msg.result < 0 ? r->msg.result : -EPROTO;
+	if (r->version_major != RINGABI_VERSION_MAJOR || r->interface != c->params.interface)
+		return -EPROTONOSUPPORT;
+	if (r->max_sq_entries < RINGABI_MIN_ENTRIES || r->max_cq_entries < RINGABI_MIN_ENTRIES)
+		return -EPROTO;
+	c->params.sq_entries = lower_power(c->params.sq_entries, r->max_sq_entries);
+	c->params.cq_entries = lower_power(c->params.cq_entries, r->max_cq_entries);
+	c->ring_features = r->ring_features;
+	c->generation = r->generation;
+	return 0;
+}
+
+static int hello(struct pcidipc_consumer *c)
+{
+	struct pcidipc_packet reply;
+	int ret = consumer_send_hello(c, c->channel);
+
+	while (!ret) {
+		ret = pcidipc_channel_receive(c->channel, &reply, NULL);
+		if (ret > 0) {
+			ret = consumer_check_hello(c, &reply);
+			pcidipc_packet_close(&reply);
+			return ret;
+		}
+		if (!ret)
+			consumer_wait_readable(c->channel, 0);
+	}
+	return ret == -EPIPE ? -ENOTCONN : ret;
+}
+
+int consumer_attach_ring(struct pcidipc_consumer *c)
+{
+	struct ringabi_attach_ring request = {
+		.msg = { .type = RINGABI_MSG_ATTACH_RING, .size = sizeof(request) },
+		.sq_entries = c->params.sq_entries,
+		.cq_entries = c->params.cq_entries,
+	};
+	struct pcidipc_packet reply;
+	int ret = pcidipc_consumer_ask(c, &request.msg, NULL, 0, &reply);
+
+	if (ret)
+		return ret;
+	ret = reply.nfds == 1 ? pcidipc_consumer_ring_attach(&c->ring, reply.fds[0], c->ring_features)
+			      : -EPROTO;
+	pcidipc_packet_close(&reply);
+	if (!ret && (c->ring.map.sq_entries != c->params.sq_entries ||
+		     c->ring.map.cq_entries != c->params.cq_entries))
+		return -EPROTO;
+	return ret;
+}
+
+int consumer_setup(struct pcidipc_consumer *c, int channel)
+{
+	int ret;
+
+	c->channel = channel;
+	ret = hello(c);
+	return ret ? ret : consumer_attach_ring(c);
+}
+
+/* ---- pools ---- */
+
+static int free_pool_index(struct pcidipc_consumer *c)
+{
+	for (int i = 0; i < (int)RINGABI_MAX_POOLS; i++)
+		if (c->pools[i].fd < 0)
+			return i;
+	return -ENOSPC;
+}
+
+static int send_pool(struct pcidipc_consumer *c, uint32_t index, int fd, uint64_t bytes, uint64_t *iova)
+{
+	struct ringabi_attach_pool request = {
+		.msg = { .type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(request) },
+		.index = index,
+		.bytes = bytes,
+	};
+	struct pcidipc_packet reply;
+	int ret = pcidipc_consumer_ask(c, &request.msg, &fd, 1, &reply);
+
+	if (!ret && iova)
+		*iova = ((const struct ringabi_attach_pool_reply *)(const void *)reply.bytes)->iova;
+	if (!ret)
+		pcidipc_packet_close(&reply);
+	return ret;
+}
+
+int pcidipc_consumer_attach_pool_fd(struct pcidipc_consumer *c, int fd, uint64_t bytes, uint16_t *index,
+				    uint64_t *iova)
+{
+	int i = free_pool_index(c);
+	int ret;
+
+	if (i < 0)
+		return i;
+	c->pools[i].fd = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* taken now: the ask below may await */
+	if (c->pools[i].fd < 0)
+		return -errno;
+	c->pools[i].bytes = bytes;
+	ret = send_pool(c, (uint32_t)i, fd, bytes, iova);
+	if (ret) {
+		close(c->pools[i].fd);
+		c->pools[i].fd = -1;
+		return ret;
+	}
+	*index = (uint16_t)i;
+	return 0;
+}
+
+int pcidipc_consumer_attach_pool(struct pcidipc_consumer *c, struct pcidipc_pool *pool, uint16_t *index)
+{
+	return pcidipc_consumer_attach_pool_fd(c, pcidipc_pool_fd(pool), pcidipc_pool_bytes(pool), index,
+					       NULL);
+}
+
+int pcidipc_consumer_detach_pool(struct pcidipc_consumer *c, uint16_t index)
+{
+	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD,
+				    .cmd_op = RINGABI_CMD_POOL_DETACH,
+				    .buf_index = index };
+	int ret;
+
+	if (index >= RINGABI_MAX_POOLS || c->pools[index].fd < 0)
+		return -ENXIO;
+	ret = pcidipc_call(c, &sqe, NULL);
+	close(c->pools[index].fd);
+	c->pools[index].fd = -1;
+	return ret;
+}
+
+/* After a reconnect: the same pools under the same indices. */
+static int attach_pools_again(struct pcidipc_consumer *c)
+{
+	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++) {
+		int ret;
+
+		if (c->pools[i].fd < 0)
+			continue;
+		ret = send_pool(c, i, c->pools[i].fd, c->pools[i].bytes, NULL);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int connect_patiently(const char *path)
+{
+	int fd;
+
+	while ((fd = pcidipc_channel_connect(path)) == -EAGAIN)
+		usleep(10000); /* the backlog of a driver that is being restarted is full */
+	return fd;
+}
+
+int pcidipc_consumer_reconnect(struct pcidipc_consumer *c)
+{
+	int ret;
+
+	if (!c->path)
+		return -EOPNOTSUPP;
+	if (!c->error)
+		return 0;
+	pcidipc_watch_remove(&c->watch);
+	close(c->channel);
+	c->channel = c->successor;
+	c->successor = -1;
+	pcidipc_consumer_ring_unmap(&c->ring);
+	c->error = 0;
+	c->lost_producer = false;
+	if (c->successor_ready) {
+		c->generation = c->successor_generation;
+		ret = consumer_attach_ring(c);
+	} else {
+		if (c->channel >= 0)
+			close(c->channel);
+		c->channel = connect_patiently(c->path);
+		ret = c->channel < 0 ? c->channel : consumer_setup(c, c->channel);
+	}
+	c->successor_ready = false;
+	if (!ret)
+		ret = attach_pools_again(c);
+	if (ret)
+		c->error = ret;
+	else if (c->loop)
+		ret = pcidipc_consumer_attach_loop(c, c->loop, c->lost, c->lost_arg);
+	return ret;
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loop over its primary ring. Each watch has one poll request in flight at most; it is made anew after every event,
+ * which makes it level-triggered. New requests are submitted by the system call that sleeps, or after some busy turns.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "loop_internal.h"
+
+#define PRIMARY_ENTRIES 256
+
+/* Outlives its watch until the kernel has answered the last request that names it. */
+struct slot {
+	struct pcidipc_watch *watch; /* NULL: removed */
+	unsigned armed_events;
+	bool armed;
+};
+
+static int uring_init(struct pcidipc_loop *loop)
+{
+	int ret = io_uring_queue_init(PRIMARY_ENTRIES, &loop->uring.ring, 0);
+
+	if (ret)
+		return ret;
+	if (loop->uring.ring.features & IORING_FEAT_EXT_ARG)
+		return 0;
+	io_uring_queue_exit(&loop->uring.ring);
+	return -ENOSYS;
+}
+
+static void uring_fini(struct pcidipc_loop *loop)
+{
+	struct io_uring_cqe *cqe;
+
+	/* Slots of watches removed a moment ago are still answered for. */
+	io_uring_submit(&loop->uring.ring);
+	while (!io_uring_peek_cqe(&loop->uring.ring, &cqe)) {
+		struct slot *slot = io_uring_cqe_get_data(cqe);
+
+		if (slot && !slot->watch)
+			free(slot);
+		io_uring_cqe_seen(&loop->uring.ring, cqe);
+	}
+	io_uring_queue_exit(&loop->uring.ring);
+}
+
+static struct io_uring_sqe *primary_sqe(struct pcidipc_loop *loop)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->uring.ring);
+
+	if (sqe)
+		return sqe;
+	io_uring_submit(&loop->uring.ring);
+	return io_uring_get_sqe(&loop->uring.ring);
+}
+
+static int arm_slot(struct pcidipc_loop *loop, struct slot *slot)
+{
+	struct io_uring_sqe *sqe = primary_sqe(loop);
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_poll_add(sqe, slot->watch->fd, slot->watch->events);
+	io_uring_sqe_set_data(sqe, slot);
+	slot->armed = true;
+	slot->armed_events = slot->watch->events;
+	return 0;
+}
+
+static void disarm_slot(struct pcidipc_loop *loop, struct slot *slot)
+{
+	struct io_uring_sqe *sqe = primary_sqe(loop);
+
+	if (!sqe)
+		return;
+	io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)slot);
+	io_uring_sqe_set_data(sqe, NULL);
+	/* Now: the request holds the file open, and whoever is at its other end waits for the close. */
+	io_uring_submit(&loop->uring.ring);
+}
+
+static int uring_add(struct pcidipc_loop *loop, struct pcidipc_watch *watch)
+{
+	struct slot *slot = calloc(1, sizeof(*slot));
+	int ret;
+
+	if (!slot)
+		return -ENOMEM;
+	slot->watch = watch;
+	ret = arm_slot(loop, slot);
+	if (ret)
+		free(slot);
+	else
+		watch->slot = slot;
+	return ret;
+}
+
+static void uring_change(struct pcidipc_loop *loop, struct pcidipc_watch *watch)
+{
+	struct slot *slot = watch->slot;
+
+	/* Once canceled it is armed with the new events; one that is being handled will be anyway. */
+	if (slot->armed && slot->armed_events != watch->events)
+		disarm_slot(loop, slot);
+}
+
+static void uring_remove(struct pcidipc_loop *loop, struct pcidipc_watch *watch)
+{
+	struct slot *slot = watch->slot;
+
+	slot->watch = NULL;
+	watch->slot = NULL;
+	if (slot->armed)
+		disarm_slot(loop, slot);
+	/* An unarmed slot is being handled right now, in finish(), which frees it. */
+}
+
+static void finish(struct pcidipc_loop *loop, struct slot *slot, int res)
+{
+	slot->armed = false;
+	if (slot->watch && res > 0)
+		slot->watch->ready(slot->watch, (unsigned)res);
+	else if (slot->watch && res < 0 && res != -ECANCELED)
+		slot->watch->ready(slot->watch, EPOLLERR);
+	if (slot->watch)
+		arm_slot(loop, slot);
+	else
+		free(slot);
+}
+
+static unsigned uring_reap(struct pcidipc_loop *loop)
+{
+	struct io_uring *ring = &loop->uring.ring;
+	struct io_uring_cqe *cqe;
+	unsigned n = 0;
+
+	while (n < EPOLL_BATCH && io_uring_cq_ready(ring) && !io_uring_peek_cqe(ring, &cqe)) {
+		struct slot *slot = io_uring_cqe_get_data(cqe);
+		int res = cqe->res;
+
+		io_uring_cqe_seen(ring, cqe);
+		if (slot)
+			finish(loop, slot, res);
+		n++;
+	}
+	if (io_uring_sq_ready(ring) && ++loop->uring.unsubmitted_turns >= LOOP_KERNEL_TURNS) {
+		loop->uring.unsubmitted_turns = 0;
+		io_uring_submit(ring);
+	}
+	return n;
+}
+
+static void uring_sleep(struct pcidipc_loop *loop, uint64_t ns)
+{
+	struct __kernel_timespec ts = { .tv_sec = (long long)(ns / 1000000000u),
+					.tv_nsec = (long long)(ns % 1000000000u) };
+	struct io_uring_cqe *cqe;
+
+	loop->uring.unsubmitted_turns = 0;
+	io_uring_submit_and_wait_timeout(&loop->uring.ring, &cqe, 1,
+					 ns == LOOP_FOREVER ? NULL : &ts, NULL);
+}
+
+const struct loop_backend loop_backend_uring = {
+	.name = "io_uring",
+	.init = uring_init,
+	.fini = uring_fini,
+	.add = uring_add,
+	.change = uring_change,
+	.remove = uring_remove,
+	.reap = uring_reap,
+	.sleep = uring_sleep,
+};

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which request runs when: chains (IOSQE_IO_LINK, IOSQE_IO_HARDLINK), IOSQE_IO_DRAIN, and what a completion sets free.
+ * Chains are not gathered first: the head runs as soon as it is taken, and a member that is taken later finds its
+ * predecessor waiting, done or failed. So a chain may be longer than the ring.
+ */
+#include <pcidipc/log.h>
+
+#include "scheme_internal.h"
+
+#define LINKS (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
+#define KNOWN_FLAGS (LINKS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS | IOSQE_ASYNC)
+
+static void push(struct pcidipc_request **first, struct pcidipc_request **last, struct pcidipc_request *rq)
+{
+	rq->next = NULL;
+	if (*last)
+		(*last)->next = rq;
+	else
+		*first = rq;
+	*last = rq;
+}
+
+static struct pcidipc_request *pop(struct pcidipc_request **first, struct pcidipc_request **last)
+{
+	struct pcidipc_request *rq = *first;
+
+	if (rq) {
+		*first = rq->next;
+		if (!*first)
+			*last = NULL;
+		rq->next = NULL;
+	}
+	return rq;
+}
+
+void order_run(struct pcidipc_session *s, struct pcidipc_request *rq)
+{
+	rq->state = REQUEST_RUNNABLE;
+	push(&s->runnable_first, &s->runnable_last, rq);
+}
+
+/* ---- taking ---- */
+
+/* A chain's head, or a request on its own: now, or behind a drain. */
+static void begin(struct pcidipc_session *s, struct pcidipc_request *rq)
+{
+	bool drain = rq->sqe.flags & IOSQE_IO_DRAIN;
+
+	if (s->draining || s->stalled_first || (drain && s->live)) {
+		rq->state = REQUEST_WAITING;
+		rq->flags |= REQUEST_STALLED;
+		push(&s->stalled_first, &s->stalled_last, rq);
+		return;
+	}
+	s->live++;
+	s->draining = drain;
+	order_run(s, rq);
+}
+
+/* The next member of the chain whose last SQE was taken before. */
+static void join(struct pcidipc_session *s, struct pcidipc_request *rq)
+{
+	struct pcidipc_request *prev = s->link_prev;
+
+	if (prev) {
+		prev->chain = rq;
+		rq->state = REQUEST_WAITING;
+		rq->flags |= prev->flags & REQUEST_STALLED;
+		if (!(rq->flags & REQUEST_STALLED))
+			s->live++;
+		return;
+	}
+	s->live++;
+	if (s->link_failed) {
+		rq->flags |= REQUEST_CANCELED;
+		if (s->link_skip)
+			rq->flags |= REQUEST_SKIP_ALWAYS;
+	}
+	order_run(s, rq);
+}
+
+static void admit(struct pcidipc_session *s, struct pcidipc_request *rq)
+{
+	bool linked = s->link_open;
+
+	rq->session = s;
+	rq->order = s->next_order++;
+	rq->chain = NULL;
+	rq->next = NULL;
+	rq->flags = rq->sqe.flags & IOSQE_CQE_SKIP_SUCCESS ? REQUEST_SKIP : 0;
+	rq->big[0] = rq->big[1] = 0;
+	if (!linked)
+		s->link_failed = s->link_skip = false;
+	if (linked)
+		join(s, rq);
+	else
+		begin(s, rq);
+	s->link_open = rq->sqe.flags & LINKS;
+	s->link_prev = s->link_open ? rq : NULL;
+}
+
+static bool at_visible_tail(const struct pcidipc_session *s)
+{
+	return s->ring.sq_head == s->ring.sq_tail;
+}
+
+/* Take up to `budget` requests out of the SQ and run them. Returns how many were taken. */
+unsigned order_take(struct pcidipc_session *s, unsigned budget)
+{
+	unsigned n = 0;
+
+	while (n < budget && s->nfree && !s->ending) {
+		uint16_t slot = s->free_slots[s->nfree - 1];
+		struct pcidipc_request *rq = session_request(s, slot);
+
+		if (at_visible_tail(s)) {
+			s->link_open = false; /* a chain ends where its publisher stopped */
+			s->link_prev = NULL;
+		}
+		if (pcidipc_ring_next_sqe(&s->ring, &rq->sqe) <= 0)
+			break;
+		s->nfree--;
+		rq->slot = slot;
+		admit(s, rq);
+		order_pump(s);
+		n++;
+	}
+	return n;
+}
+
+/* ---- running ---- */
+
+static int check_common(const struct io_uring_sqe *sqe)
+{
+	if (sqe->flags & ~KNOWN_FLAGS || sqe->personality)
+		return -EINVAL;
+	return 0;
+}
+
+/* A drain in the middle of a chain: Linux would have moved it to the head, which has begun here. */
+static bool misplaced_drain(const struct pcidipc_request *rq)
+{
+	return (rq->sqe.flags & IOSQE_IO_DRAIN) && !rq->session->draining;
+}
+
+static int run(struct pcidipc_request *rq)
+{
+	struct pcidipc_session *s = rq->session;
+	int ret = check_common(&rq->sqe);
+
+	if (rq->flags & REQUEST_CANCELED)
+		return -ECANCELED;
+	if (ret || misplaced_drain(rq))
+		return -EINVAL;
+	switch (rq->sqe.opcode) {
+	case IORING_OP_NOP:
+		return 0;
+	case IORING_OP_ASYNC_CANCEL:
+		return order_cancel(rq);
+	case IORING_OP_URING_CMD:
+		if (rq->sqe.cmd_op >> 8 == RINGABI_INTERFACE_COMMON)
+			return pool_command(rq);
+	}
+	return s->scheme->request(rq);
+}
+
+/*
+ * Run what is runnable. A loop and not a recursion: a completion makes its chain's next member runnable, and a chain can
+ * be as long as a hostile consumer likes.
+ */
+void order_pump(struct pcidipc_session *s)
+{
+	struct pcidipc_request *rq;
+
+	if (s->pumping)
+		return;
+	s->pumping = true;
+	while ((rq = pop(&s->runnable_first, &s->runnable_last))) {
+		int ret;
+
+		rq->state = REQUEST_DRIVER;
+		s->pending++;
+		ret = run(rq);
+		if (ret != PCIDIPC_PENDING)
+			order_finish(s, rq, ret);
+	}
+	s->pumping = false;
+}
+
+/* ---- completing ---- */
+
+static bool breaks_chain(const struct pcidipc_request *rq, int32_t res)
+{
+	if (rq->sqe.flags & IOSQE_IO_HARDLINK)
+		return false;
+	if (res < 0)
+		return true;
+	return (rq->sqe.opcode == IORING_OP_READ_FIXED || rq->sqe.opcode == IORING_OP_WRITE_FIXED) &&
+	       (uint32_t)res != rq->sqe.len;
+}
+
+static void advance_chain(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t res)
+{
+	struct pcidipc_request *next = rq->chain;
+	bool broken = breaks_chain(rq, res) || (rq->flags & REQUEST_CANCELED);
+	/* As in Linux: when the member that failed was to be silent, so are those canceled with it. */
+	bool skip = broken && (rq->flags & (REQUEST_SKIP | REQUEST_SKIP_ALWAYS));
+
+	if (rq == s->link_prev) {
+		s->link_prev = NULL;
+		s->link_failed = broken;
+		s->link_skip = skip;
+	}
+	if (!next)
+		return;
+	if (broken) {
+		next->flags |= REQUEST_CANCELED;
+		next->flags = (uint8_t)((next->flags & ~REQUEST_SKIP) | (skip ? REQUEST_SKIP_ALWAYS : 0));
+	}
+	order_run(s, next);
+}
+
+/* Everything before it is complete: let stalled heads go, up to the next drain that must wait. */
+static void release_stalled(struct pcidipc_session *s)
+{
+	while (s->stalled_first && !s->draining) {
+		struct pcidipc_request *rq = s->stalled_first;
+		bool drain = rq->sqe.flags & IOSQE_IO_DRAIN;
+
+		if (drain && s->live)
+			return;
+		pop(&s->stalled_first, &s->stalled_last);
+		for (struct pcidipc_request *m = rq; m; m = m->chain) {
+			m->flags &= (uint8_t)~REQUEST_STALLED;
+			s->live++;
+		}
+		s->draining = drain;
+		order_run(s, rq);
+	}
+}
+
+static void post(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t res)
+{
+	bool silent = (rq->flags & REQUEST_SKIP_ALWAYS) || (rq->flags & REQUEST_SKIP && res >= 0);
+
+	if (silent || s->ending)
+		pcidipc_ring_skip_cqe(&s->ring);
+	else
+		pcidipc_ring_post_cqe(&s->ring, rq->sqe.user_data, res, 0, rq->big);
+}
+
+void order_finish(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t res)
+{
+	s->pending--;
+	post(s, rq, res);
+	advance_chain(s, rq, res);
+	rq->state = REQUEST_FREE;
+	s->free_slots[s->nfree++] = rq->slot;
+	if (!--s->live)
+		s->draining = false;
+	if (s->stalled_first)
+		release_stalled(s);
+	if (s->quiet)
+		pcidipc_post(s->quiet, 0);
+}
+
+void pcidipc_complete(struct pcidipc_request *rq, int32_t res)
+{
+	struct pcidipc_session *s = rq->session;
+
+	order_finish(s, rq, res);
+	order_pump(s);
+	session_publish_soon(s);
+}
+
+/* The session ends: what has not begun never will. */
+void order_drop_waiting(struct pcidipc_session *s)
+{
+	for (uint32_t i = 0; i < s->nrequests; i++) {
+		struct pcidipc_request *rq = session_request(s, i);
+
+		if (rq->state == REQUEST_WAITING || rq->state == REQUEST_RUNNABLE)
+			rq->state = REQUEST_FREE;
+		if (rq->chain)
+			rq->chain = NULL;
+	}
+	s->runnable_first = s->runnable_last = NULL;
+	s->stalled_first = s->stalled_last = NULL;
+	s->link_open = false;
+	s->link_prev = NULL;
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Consumers' pools on the producer's side: attaching them, making chunks of them reachable for the device when an SQE
+ * first names them, letting go.
+ */
+#include <fcntl.h>
+#include <pcidipc/log.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "scheme_internal.h"
+
+#define POOL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+
+struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *s, uint32_t index)
+{
+	if (index >= RINGABI_MAX_POOLS || !s->pools[index] || s->pools[index]->detaching)
+		return NULL;
+	return &s->pools[index]->view;
+}
+
+/* ---- attach ---- */
+
+static int check_pool(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	if (m->index >= RINGABI_MAX_POOLS) {
+		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: pool index %u, the limit is %u",
+					s->scheme->name, s->pid, m->index, RINGABI_MAX_POOLS - 1);
+		return -EINVAL;
+	}
+	if (s->pools[m->index])
+		return -EEXIST;
+	if (seals < 0 || (seals & POOL_SEALS) != POOL_SEALS) {
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: pid %d: pool %u is no memfd sealed against shrinking and growing",
+					s->scheme->name, s->pid, m->index);
+		return -EINVAL;
+	}
+	if (fstat(fd, &st) || (uint64_t)st.st_size != m->bytes || !m->bytes ||
+	    m->bytes % RINGABI_POOL_ALIGN || m->bytes > RINGABI_POOL_MAX_BYTES) {
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: pid %d: pool %u says %llu bytes; it must be the memfd's size and a "
+					"multiple of %u",
+					s->scheme->name, s->pid, m->index, (unsigned long long)m->bytes,
+					RINGABI_POOL_ALIGN);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void free_pool(struct session_pool *pool)
+{
+	if (pool->view.base)
+		munmap(pool->view.base, pool->view.bytes);
+	if (pool->view.fd >= 0)
+		close(pool->view.fd);
+	free(pool->view.chunks);
+	free(pool);
+}
+
+static uint64_t chunks_of(uint64_t bytes)
+{
+	return (bytes + RINGABI_POOL_CHUNK - 1) / RINGABI_POOL_CHUNK;
+}
+
+static struct session_pool *new_pool(struct pcidipc_session *s, uint32_t index, uint64_t bytes, int fd)
+{
+	struct session_pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return NULL;
+	pool->view = (struct pcidipc_pool_view){ .fd = -1, .index = index, .bytes = bytes };
+	pool->view.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	pool->view.chunks = calloc((chunks_of(bytes) + 63) / 64, sizeof(uint64_t));
+	if (pool->view.fd < 0 || !pool->view.chunks)
+		goto fail;
+	if (s->scheme->flags & PCIDIPC_SCHEME_MAP_POOLS) {
+		void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			       pool->view.fd, 0);
+
+		if (p == MAP_FAILED)
+			goto fail;
+		pool->view.base = p;
+	}
+	return pool;
+fail:
+	free_pool(pool);
+	return NULL;
+}
+
+/* Task. */
+int pool_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd, uint64_t *iova)
+{
+	struct session_pool *pool;
+	int ret = check_pool(s, m, fd);
+
+	if (ret)
+		return ret;
+	pool = new_pool(s, m->index, m->bytes, fd);
+	if (!pool)
+		return -ENOMEM;
+	pool->detaching = true; /* not to be used yet */
+	s->pools[m->index] = pool;
+	ret = s->scheme->pool_attach ? s->scheme->pool_attach(s, &pool->view) : 0;
+	pool->detaching = false;
+	*iova = pool->view.iova;
+	if (!ret)
+		return 0;
+	s->pools[m->index] = NULL;
+	free_pool(pool);
+	return ret;
+}
+
+/* ---- detach ---- */
+
+/* Task. */
+static void detach(struct pcidipc_session *s, struct session_pool *pool)
+{
+	if (s->scheme->pool_detach)
+		s->scheme->pool_detach(s, &pool->view);
+	s->pools[pool->view.index] = NULL;
+	free_pool(pool);
+}
+
+void pools_detach_all(struct pcidipc_session *s)
+{
+	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++)
+		if (s->pools[i])
+			detach(s, s->pools[i]);
+}
+
+static void detach_task(void *arg)
+{
+	struct pcidipc_request *rq = arg;
+	struct pcidipc_session *s = rq->session;
+	struct session_pool *pool = s->pools[rq->sqe.buf_index];
+
+	session_await_older(s, rq->order);
+	if (!s->ending)
+		detach(s, pool); /* otherwise the session's end does it */
+	pcidipc_complete(rq, 0);
+}
+
+/* ---- growth ---- */
+
+static bool chunk_mapped(const struct pcidipc_pool_view *pool, uint64_t chunk)
+{
+	return pool->chunks[chunk / 64] >> (chunk % 64) & 1;
+}
+
+static bool range_mapped(const struct pcidipc_pool_view *pool, uint64_t first, uint64_t last)
+{
+	for (uint64_t chunk = first; chunk <= last; chunk++)
+		if (!chunk_mapped(pool, chunk))
+			return false;
+	return true;
+}
+
+/* Task. The whole chunk is mapped, so that this happens once per 32 MiB. */
+static int map_chunk(struct pcidipc_session *s, struct session_pool *pool, uint64_t chunk)
+{
+	uint64_t offset = chunk * RINGABI_POOL_CHUNK;
+	uint64_t left = pool->view.bytes - offset;
+	int ret;
+
+	if (chunk_mapped(&pool->view, chunk))
+		return 0;
+	ret = s->scheme->pool_map(s, &pool->view, offset,
+				  left < RINGABI_POOL_CHUNK ? left : RINGABI_POOL_CHUNK);
+	if (!ret)
+		pool->view.chunks[chunk / 64] |= 1ull << (chunk % 64);
+	return ret;
+}
+
+/* Task. */
+static int grow(struct pcidipc_session *s, struct session_pool *pool, uint64_t offset, uint64_t bytes)
+{
+	uint64_t last = (offset + bytes - 1) / RINGABI_POOL_CHUNK;
+	int ret = 0;
+
+	pcidipc_task_lock(&pool->growing);
+	for (uint64_t chunk = offset / RINGABI_POOL_CHUNK; chunk <= last && !ret && !s->ending; chunk++)
+		ret = map_chunk(s, pool, chunk);
+	pcidipc_task_unlock(&pool->growing);
+	return s->ending ? -ECANCELED : ret;
+}
+
+struct growth {
+	struct pcidipc_request *rq;
+	struct session_pool *pool;
+	uint64_t offset, bytes;
+};
+
+static void grow_task(void *arg)
+{
+	struct growth growth = *(struct growth *)arg;
+	struct pcidipc_request *rq = growth.rq;
+	struct pcidipc_session *s = rq->session;
+	int ret;
+
+	free(arg);
+	ret = grow(s, growth.pool, growth.offset, growth.bytes);
+	if (ret) {
+		pcidipc_complete(rq, ret);
+		return;
+	}
+	s->pending--; /* its handler runs again, from the start */
+	order_run(s, rq);
+	order_pump(s);
+	if (s->scheme->flush)
+		s->scheme->flush(s);
+	session_publish_soon(s);
+}
+
+static int park(struct pcidipc_request *rq, struct pcidipc_pool_view *view, uint64_t offset, uint64_t bytes)
+{
+	struct growth *growth = malloc(sizeof(*growth));
+	int ret;
+
+	if (!growth)
+		return -ENOMEM;
+	*growth = (struct growth){ rq, pcidipc_container_of(view, struct session_pool, view), offset, bytes };
+	ret = pcidipc_spawn(rq->session->loop, grow_task, growth);
+	if (ret) {
+		free(growth);
+		return ret;
+	}
+	rq->state = REQUEST_PARKED;
+	return PCIDIPC_PENDING;
+}
+
+static int check_range(struct pcidipc_request *rq, uint32_t index, uint64_t offset, uint64_t bytes,
+		       struct pcidipc_pool_view **pool)
+{
+	*pool = pcidipc_session_pool(rq->session, index);
+	if (!*pool)
+		return -ENXIO;
+	if (offset > (*pool)->bytes || bytes > (*pool)->bytes - offset)
+		return -EFAULT;
+	return 0;
+}
+
+int pcidipc_request_reach(struct pcidipc_request *rq, uint32_t index, uint64_t offset, uint64_t bytes,
+			  uint64_t *iova)
+{
+	struct pcidipc_pool_view *pool;
+	int ret = check_range(rq, index, offset, bytes, &pool);
+
+	if (ret || !bytes)
+		return ret;
+	if (rq->session->scheme->pool_map &&
+	    !range_mapped(pool, offset / RINGABI_POOL_CHUNK, (offset + bytes - 1) / RINGABI_POOL_CHUNK))
+		return park(rq, pool, offset, bytes);
+	*iova = pool->iova + offset;
+	return 0;
+}
+
+int pcidipc_request_map(struct pcidipc_request *rq, uint32_t index, uint64_t offset, uint64_t bytes,
+			void **address)
+{
+	struct pcidipc_pool_view *pool;
+	int ret = check_range(rq, index, offset, bytes, &pool);
+
+	if (ret)
+		return ret;
+	if (!pool->base)
+		return -EOPNOTSUPP;
+	*address = (char *)pool->base + offset;
+	return 0;
+}
+
+/* ---- the two commands of every interface ---- */
+
+static void map_task(void *arg)
+{
+	struct pcidipc_request *rq = arg;
+	struct session_pool *pool = rq->session->pools[rq->sqe.buf_index];
+	int ret = pcidipc_session_pool(rq->session, rq->sqe.buf_index)
+			  ? rq->session->scheme->pool_map(rq->session, &pool->view, rq->sqe.addr, rq->sqe.len)
+			  : -ENXIO;
+
+	pcidipc_complete(rq, ret);
+}
+
+static int check_map(struct pcidipc_request *rq)
+{
+	struct pcidipc_pool_view *pool;
+
+	if (rq->sqe.addr % RINGABI_POOL_PAGE || rq->sqe.len % RINGABI_POOL_PAGE || !rq->sqe.len ||
+	    rq->sqe.len > RINGABI_POOL_CHUNK)
+		return -EINVAL;
+	return check_range(rq, rq->sqe.buf_index, rq->sqe.addr, rq->sqe.len, &pool);
+}
+
+int pool_command(struct pcidipc_request *rq)
+{
+	struct pcidipc_session *s = rq->session;
+	int ret;
+
+	switch (rq->sqe.cmd_op) {
+	case RINGABI_CMD_POOL_MAP:
+		ret = s->scheme->pool_map ? check_map(rq) : -EOPNOTSUPP;
+		if (!ret)
+			ret = pcidipc_spawn(s->loop, map_task, rq);
+		return ret ? ret : PCIDIPC_PENDING;
+	case RINGABI_CMD_POOL_DETACH:
+		if (!pcidipc_session_pool(s, rq->sqe.buf_index))
+			return -ENXIO;
+		ret = pcidipc_spawn(s->loop, detach_task, rq);
+		if (ret)
+			return ret;
+		s->pools[rq->sqe.buf_index]->detaching = true;
+		return PCIDIPC_PENDING;
+	default:
+		return -EOPNOTSUPP;
+	}
+}

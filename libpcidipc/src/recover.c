@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The producer died. What it had in flight may still be written by the device, so no request completes before pcid has
+ * reset the function. pcid keeps the service's listening socket: a hello that is answered there, by the next driver or
+ * by pcid's refusal, comes after the reset.
+ */
+#include <pcidipc/log.h>
+#include <unistd.h>
+
+#include "consumer_internal.h"
+
+#define GIVE_UP_NS 10000000000ull /* no pcid at all, for this long: nobody drives the device any more */
+
+void consumer_recover_start(struct pcidipc_consumer *c)
+{
+	c->lost_producer = true;
+	c->successor = -1;
+	c->successor_ready = false;
+	c->give_up_at = clock_ns() + GIVE_UP_NS;
+}
+
+static void drop_successor(struct pcidipc_consumer *c)
+{
+	close(c->successor);
+	c->successor = -1;
+}
+
+/* ENOENT: pcid took the service away in good order. Refused: pcid is gone too, its successor may come. */
+static bool connect_failed(struct pcidipc_consumer *c, int error)
+{
+	if (error == -ENOENT)
+		return true;
+	if (clock_ns() < c->give_up_at)
+		return false;
+	pcidipc_warn("%s: nobody answers (%s); is pcid running?", c->path, strerror(-error));
+	return true;
+}
+
+bool consumer_recover_step(struct pcidipc_consumer *c)
+{
+	struct pcidipc_packet reply;
+	int ret;
+
+	if (!c->path)
+		return true;
+	if (c->successor < 0) {
+		c->successor = pcidipc_channel_connect(c->path);
+		if (c->successor < 0)
+			return connect_failed(c, c->successor);
+		if (consumer_send_hello(c, c->successor)) {
+			drop_successor(c);
+			return connect_failed(c, -ECONNREFUSED);
+		}
+	}
+	ret = pcidipc_channel_receive(c->successor, &reply, NULL);
+	if (!ret)
+		return false;
+	if (ret < 0) {
+		drop_successor(c);
+		return connect_failed(c, ret);
+	}
+	c->successor_ready = !consumer_check_hello(c, &reply);
+	c->successor_generation = c->generation;
+	pcidipc_packet_close(&reply);
+	if (!c->successor_ready)
+		drop_successor(c);
+	return true;
+}

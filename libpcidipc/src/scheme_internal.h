@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of the producer share: session.c (life of a session), order.c (which request runs when), control.c
+ * (channel messages), listener.c, reach.c (pools).
+ */
+#ifndef SCHEME_INTERNAL_H
+#define SCHEME_INTERNAL_H
+
+#include <pcidipc/scheme.h>
+#include <pcidipc/task.h>
+
+#include "list.h"
+
+#define SESSION_BUDGET 32	/* requests taken per session and turn: nobody starves the others */
+#define SESSION_MAX_PACKETS 8	/* unanswered messages that a consumer may have */
+
+/* Where a request stands. */
+enum request_state {
+	REQUEST_FREE,
+	REQUEST_WAITING, /* for its chain's predecessor, or for a drain */
+	REQUEST_RUNNABLE,
+	REQUEST_DRIVER, /* the handler said PENDING */
+	REQUEST_PARKED, /* memory is being mapped for it */
+};
+
+/* Its flags. */
+#define REQUEST_STALLED (1u << 0)      /* behind a drain: not counted as live */
+#define REQUEST_SKIP (1u << 1)	       /* no CQE on success */
+#define REQUEST_SKIP_ALWAYS (1u << 2)  /* canceled with a chain whose failed member was to skip */
+#define REQUEST_CANCELED (1u << 3)     /* before it began */
+
+struct session_pool {
+	struct pcidipc_pool_view view;
+	struct pcidipc_task_mutex growing;
+	bool detaching;
+};
+
+struct queued_packet {
+	struct queued_packet *next;
+	struct pcidipc_packet packet;
+};
+
+struct pcidipc_session {
+	struct pcidipc_scheme *scheme;
+	struct pcidipc_loop *loop;
+	struct pcidipc_list link;
+	struct pcidipc_poller poller;
+	struct pcidipc_producer_ring ring;
+	struct pcidipc_deferred publish;
+
+	/* Requests: cq_entries of them, because each holds a CQ slot. Free ones are used last in, first out. */
+	unsigned char *requests;
+	size_t request_stride;
+	uint16_t *free_slots;
+	uint32_t nfree;
+	uint32_t nrequests;
+	uint64_t next_order;
+
+	/* Order. */
+	struct pcidipc_request *runnable_first, *runnable_last;
+	struct pcidipc_request *stalled_first, *stalled_last; /* chain heads behind a drain */
+	struct pcidipc_request *link_prev;		      /* last SQE had IO_LINK and is not complete */
+	bool link_open, link_failed, link_skip;
+	bool draining; /* the live ones are one drain request and its chain */
+	bool pumping;
+	uint32_t live;	  /* begun or waiting in a chain, not stalled */
+	uint32_t pending; /* with the driver, or parked */
+	struct pcidipc_completion *quiet; /* somebody waits for pending == 0 or an older request's end */
+
+	struct pcidipc_watch watch;
+	int channel;
+	int pid;
+	uint32_t flags, open_flags;
+	bool greeted, opened, ringed, ending, control_busy;
+	int error;
+	struct queued_packet *packets, *packets_last;
+	unsigned npackets;
+	uint64_t wakes;
+
+	struct session_pool *pools[RINGABI_MAX_POOLS];
+	_Alignas(64) unsigned char priv[];
+};
+
+static inline struct pcidipc_request *session_request(const struct pcidipc_session *s, uint32_t slot)
+{
+	return (void *)(s->requests + slot * s->request_stride);
+}
+
+/* order.c */
+unsigned order_take(struct pcidipc_session *s, unsigned budget);
+void order_run(struct pcidipc_session *s, struct pcidipc_request *rq);
+void order_finish(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t res);
+void order_pump(struct pcidipc_session *s);
+void order_drop_waiting(struct pcidipc_session *s);
+/* cancel.c */
+int order_cancel(struct pcidipc_request *rq);
+/* reach.c */
+int pool_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd, uint64_t *iova);
+int pool_command(struct pcidipc_request *rq);
+void pools_detach_all(struct pcidipc_session *s);
+/* control.c */
+void control_ready(struct pcidipc_watch *watch, unsigned events);
+void control_drop(struct pcidipc_session *s);
+int session_make_ring(struct pcidipc_session *s, uint32_t sq, uint32_t cq, int *fd);
+/* session.c */
+void session_publish(struct pcidipc_session *s);
+void session_publish_soon(struct pcidipc_session *s);
+void session_await_older(struct pcidipc_session *s, uint64_t order);
+uint64_t scheme_generation(void);
+
+#endif

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a session: made when a consumer connects, ended when it goes, gone when its last request is complete. */
+#include <pcidipc/log.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "scheme_internal.h"
+#include "spin.h"
+
+/* Differs from process to process, also when a pid comes again. */
+uint64_t scheme_generation(void)
+{
+	static uint64_t generation;
+
+	if (!generation)
+		generation = clock_ns() ^ (uint64_t)getpid() << 48;
+	return generation;
+}
+
+void *pcidipc_session_priv(struct pcidipc_session *s)
+{
+	return s->priv;
+}
+
+struct pcidipc_scheme *pcidipc_session_scheme(struct pcidipc_session *s)
+{
+	return s->scheme;
+}
+
+struct pcidipc_loop *pcidipc_session_loop(struct pcidipc_session *s)
+{
+	return s->loop;
+}
+
+uint32_t pcidipc_session_flags(const struct pcidipc_session *s)
+{
+	return s->flags;
+}
+
+uint32_t pcidipc_session_open_flags(const struct pcidipc_session *s)
+{
+	return s->open_flags;
+}
+
+int pcidipc_session_channel(const struct pcidipc_session *s)
+{
+	return s->channel;
+}
+
+int pcidipc_session_pid(const struct pcidipc_session *s)
+{
+	return s->pid;
+}
+
+void pcidipc_session_stats(const struct pcidipc_session *s, struct pcidipc_session_stats *stats)
+{
+	*stats = (struct pcidipc_session_stats){ .sqes = s->ring.sq_head,
+						 .cqes = s->ring.cq_tail,
+						 .wakes = s->wakes,
+						 .pending = s->pending };
+	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++)
+		stats->pools += s->pools[i] != NULL;
+}
+
+/* ---- the ring ---- */
+
+void session_publish(struct pcidipc_session *s)
+{
+	if (!s->ringed || s->ending || !pcidipc_ring_publish_cq(&s->ring))
+		return;
+	s->wakes++;
+	pcidipc_channel_wake(s->channel);
+}
+
+static void publish_deferred(struct pcidipc_deferred *deferred)
+{
+	session_publish(pcidipc_container_of(deferred, struct pcidipc_session, publish));
+}
+
+/* Once at the end of the turn, however many requests complete in it. */
+void session_publish_soon(struct pcidipc_session *s)
+{
+	pcidipc_defer(s->loop, &s->publish, publish_deferred);
+}
+
+static unsigned poll_session(struct pcidipc_poller *poller)
+{
+	struct pcidipc_session *s = pcidipc_container_of(poller, struct pcidipc_session, poller);
+	unsigned n = order_take(s, SESSION_BUDGET);
+
+	if (s->ring.error) {
+		pcidipc_warn("%s: pid %d: a ring index ran past what is outstanding; disconnected",
+			     s->scheme->name, s->pid);
+		pcidipc_session_end(s, s->ring.error);
+		return 1;
+	}
+	if (n) {
+		if (s->scheme->flush)
+			s->scheme->flush(s);
+		session_publish(s);
+	}
+	return n;
+}
+
+static bool arm_session(struct pcidipc_poller *poller)
+{
+	struct pcidipc_session *s = pcidipc_container_of(poller, struct pcidipc_session, poller);
+
+	session_publish(s);
+	pcidipc_set_need_wakeup(&s->ring.map.shared->producer_need_wakeup);
+	return !pcidipc_producer_ring_ready(&s->ring);
+}
+
+static void disarm_session(struct pcidipc_poller *poller)
+{
+	struct pcidipc_session *s = pcidipc_container_of(poller, struct pcidipc_session, poller);
+
+	pcidipc_clear_need_wakeup(&s->ring.map.shared->producer_need_wakeup);
+}
+
+static void free_requests(struct pcidipc_session *s)
+{
+	if (s->requests)
+		munmap(s->requests, s->nrequests * s->request_stride);
+	free(s->free_slots);
+	s->requests = NULL;
+	s->free_slots = NULL;
+	s->nrequests = 0;
+}
+
+/* Zero pages from the kernel, used as requests are: a shallow client of a deep ring costs little. */
+static int make_requests(struct pcidipc_session *s, uint32_t n)
+{
+	void *p;
+
+	s->request_stride = (sizeof(struct pcidipc_request) + s->scheme->request_bytes + 63) & ~63ul;
+	p = mmap(NULL, n * s->request_stride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	s->requests = p;
+	s->nrequests = s->nfree = n;
+	s->free_slots = malloc(n * sizeof(*s->free_slots));
+	if (!s->free_slots)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++)
+		s->free_slots[n - 1 - i] = (uint16_t)i;
+	return 0;
+}
+
+int session_make_ring(struct pcidipc_session *s, uint32_t sq, uint32_t cq, int *fd)
+{
+	int ret;
+
+	if (sq > s->scheme->max_sq_entries || cq > s->scheme->max_cq_entries)
+		return -EINVAL;
+	ret = pcidipc_producer_ring_create(&s->ring, sq, cq, s->scheme->ring_features, fd);
+	if (ret)
+		return ret;
+	ret = make_requests(s, cq);
+	if (ret) {
+		pcidipc_producer_ring_unmap(&s->ring);
+		free_requests(s);
+		close(*fd);
+		*fd = -1;
+		return ret;
+	}
+	s->ringed = true;
+	s->poller.poll = poll_session;
+	s->poller.arm = arm_session;
+	s->poller.disarm = disarm_session;
+	pcidipc_poller_add(s->loop, &s->poller);
+	return 0;
+}
+
+/* ---- beginning ---- */
+
+static void prepare_scheme(struct pcidipc_scheme *scheme)
+{
+	if (!scheme->sessions.next)
+		list_init(&scheme->sessions);
+}
+
+static int peer_pid(int channel)
+{
+	struct ucred cred;
+	socklen_t n = sizeof(cred);
+
+	return getsockopt(channel, SOL_SOCKET, SO_PEERCRED, &cred, &n) ? 0 : cred.pid;
+}
+
+int pcidipc_session_create(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int channel,
+			   uint32_t session_flags, struct pcidipc_session **out)
+{
+	size_t bytes = (sizeof(struct pcidipc_session) + scheme->session_bytes + 63) & ~63ul;
+	struct pcidipc_session *s = aligned_alloc(64, bytes);
+	int ret = -ENOMEM;
+
+	if (!s)
+		goto fail;
+	memset(s, 0, bytes);
+	s->scheme = scheme;
+	s->loop = loop;
+	s->channel = channel;
+	s->flags = session_flags;
+	s->pid = peer_pid(channel);
+	ret = pcidipc_watch_add(loop, &s->watch, channel, EPOLLIN, control_ready);
+	if (ret)
+		goto fail;
+	prepare_scheme(scheme);
+	list_insert_before(&scheme->sessions, &s->link);
+	scheme->nsessions++;
+	if (out)
+		*out = s;
+	return 0;
+fail:
+	free(s);
+	close(channel);
+	return ret;
+}
+
+/* ---- the end ---- */
+
+/* Task. Until no request older than `order` is with the driver. */
+void session_await_older(struct pcidipc_session *s, uint64_t order)
+{
+	for (;;) {
+		struct pcidipc_completion quiet = { 0 };
+		bool busy = false;
+
+		for (uint32_t i = 0; i < s->nrequests && !busy; i++) {
+			struct pcidipc_request *rq = session_request(s, i);
+
+			busy = rq->state != REQUEST_FREE && rq->order < order;
+		}
+		if (!busy)
+			return;
+		while (s->quiet) /* somebody else waits with us: take turns */
+			pcidipc_task_yield();
+		s->quiet = &quiet;
+		pcidipc_await(&quiet);
+		s->quiet = NULL;
+	}
+}
+
+static void await_quiet(struct pcidipc_session *s)
+{
+	while (s->pending || s->control_busy) {
+		struct pcidipc_completion quiet = { 0 };
+
+		while (s->quiet)
+			pcidipc_task_yield();
+		if (!s->pending && !s->control_busy)
+			break;
+		s->quiet = &quiet;
+		pcidipc_await(&quiet);
+		s->quiet = NULL;
+	}
+}
+
+static void cancel_pending(struct pcidipc_session *s)
+{
+	if (!s->scheme->cancel)
+		return;
+	for (uint32_t i = 0; i < s->nrequests; i++)
+		if (session_request(s, i)->state == REQUEST_DRIVER &&
+		    session_request(s, i)->sqe.opcode != IORING_OP_ASYNC_CANCEL)
+			s->scheme->cancel(session_request(s, i));
+}
+
+static void end_task(void *arg)
+{
+	struct pcidipc_session *s = arg;
+
+	cancel_pending(s);
+	await_quiet(s);
+	pools_detach_all(s);
+	if (s->opened && s->scheme->close)
+		s->scheme->close(s);
+	pcidipc_defer_cancel(&s->publish);
+	list_remove(&s->link);
+	s->scheme->nsessions--;
+	pcidipc_producer_ring_unmap(&s->ring);
+	close(s->channel);
+	free_requests(s);
+	free(s);
+}
+
+void pcidipc_session_end(struct pcidipc_session *s, int error)
+{
+	if (s->ending)
+		return;
+	pcidipc_debug("%s: session with pid %d ends: %s", s->scheme->name, s->pid, strerror(-error));
+	s->ending = true;
+	s->error = error;
+	pcidipc_watch_remove(&s->watch);
+	pcidipc_poller_remove(&s->poller);
+	shutdown(s->channel, SHUT_RDWR); /* the consumer shall know now, though its requests may take a while */
+	control_drop(s);
+	order_drop_waiting(s);
+	if (pcidipc_spawn(s->loop, end_task, s))
+		pcidipc_err("%s: no memory to end a session: it stays", s->scheme->name);
+}
+
+static struct pcidipc_session *session_of(struct pcidipc_list *link)
+{
+	return pcidipc_container_of(link, struct pcidipc_session, link);
+}
+
+void pcidipc_scheme_end_sessions(struct pcidipc_scheme *scheme)
+{
+	prepare_scheme(scheme);
+	for (struct pcidipc_list *l = scheme->sessions.next; l != &scheme->sessions; l = l->next)
+		pcidipc_session_end(session_of(l), -ESHUTDOWN);
+	while (scheme->nsessions)
+		pcidipc_task_sleep(1000000);
+}
+
+/* ---- events ---- */
+
+void pcidipc_session_event(struct pcidipc_session *s, uint32_t event)
+{
+	struct ringabi_event m = { .msg = { .type = RINGABI_MSG_EVENT, .size = sizeof(m) }, .event = event };
+
+	if (s->opened && !s->ending)
+		pcidipc_channel_send(s->channel, &m.msg, NULL, 0);
+}
+
+void pcidipc_scheme_event(struct pcidipc_scheme *scheme, uint32_t event)
+{
+	prepare_scheme(scheme);
+	for (struct pcidipc_list *l = scheme->sessions.next; l != &scheme->sessions; l = l->next)
+		pcidipc_session_event(session_of(l), event);
+}
+
+uint32_t pcidipc_scheme_sessions(const struct pcidipc_scheme *scheme)
+{
+	return scheme->nsessions;
+}

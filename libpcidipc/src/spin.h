@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How long to spin before sleeping. Waking a sleeping process costs about SPIN_MAX; spinning pays when the answer
+ * comes sooner, and only costs when it does not. So: double on a hit, halve on a miss, and start again when a sleep
+ * turned out to have been shorter than a spin.
+ */
+#ifndef SPIN_H
+#define SPIN_H
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPIN_MAX_NS 50000u
+#define SPIN_MIN_NS 1000u
+#define SPIN_YIELD_NS 2000u /* from then on let others have the CPU */
+
+struct spin {
+	uint32_t ns;
+};
+
+static inline uint64_t clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* On one CPU the other side cannot run while we spin. */
+static inline void spin_init(struct spin *spin)
+{
+	spin->ns = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN_MAX_NS : 0;
+}
+
+static inline void spin_hit(struct spin *spin)
+{
+	spin->ns = spin->ns * 2 < SPIN_MAX_NS ? spin->ns * 2 : SPIN_MAX_NS;
+}
+
+static inline void spin_miss(struct spin *spin)
+{
+	spin->ns = spin->ns / 2 < SPIN_MIN_NS ? 0 : spin->ns / 2;
+}
+
+/* A spin would have caught it. */
+static inline void spin_slept(struct spin *spin, uint64_t ns)
+{
+	if (ns < SPIN_MAX_NS && sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		spin->ns = spin->ns ? spin->ns : 2 * SPIN_MIN_NS;
+}
+
+/* Call `ready` until it says true or the time is over. */
+static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *arg)
+{
+	uint64_t start, now;
+
+	if (!spin->ns)
+		return false;
+	start = now = clock_ns();
+	do {
+		for (int i = 0; i < 16; i++) {
+			if (ready(arg)) {
+				spin_hit(spin);
+				return true;
+			}
+			cpu_relax();
+		}
+		if (now - start > SPIN_YIELD_NS)
+			sched_yield();
+		now = clock_ns();
+	} while (now - start < spin->ns);
+	spin_miss(spin);
+	return false;
+}
+
+#endif
