@@ -408,12 +408,11 @@ static int check_spares(const struct extent_map *map, size_t in_use)
 	return 0;
 }
 
-int extent_map_check(const struct extent_map *map, size_t quick_count)
+/* Walk the address list and count its extents by state. */
+static int check_order(const struct extent_map *map, size_t counts[EXTENT_USED + 1])
 {
-	size_t counts[EXTENT_USED + 1] = {0};
 	const struct extent *last = NULL;
 	size_t total = 0;
-	long listed;
 	int err;
 
 	for (const struct extent *e = map->first; e; last = e, e = e->next) {
@@ -426,6 +425,18 @@ int extent_map_check(const struct extent_map *map, size_t quick_count)
 	}
 	if (!last || extent_end(last) != map->bytes)
 		return broken(map->first, "the extents do not fill the pool");
+	return 0;
+}
+
+int extent_map_check(const struct extent_map *map, size_t quick_count)
+{
+	size_t counts[EXTENT_USED + 1] = {0};
+	long listed;
+	int err;
+
+	err = check_order(map, counts);
+	if (err)
+		return err;
 	listed = check_classes(map);
 	if (listed < 0)
 		return listed;
@@ -433,5 +444,5 @@ int extent_map_check(const struct extent_map *map, size_t quick_count)
 		return broken(map->first, "free extents are missing from the size lists");
 	if (counts[EXTENT_QUICK] != quick_count)
 		return broken(map->first, "quick lists and extents differ in number");
-	return check_spares(map, total);
+	return check_spares(map, counts[EXTENT_FREE] + counts[EXTENT_QUICK] + counts[EXTENT_USED]);
 }

@@ -71,6 +71,7 @@ struct pcidipc_disk {
 	struct pcidipc_scheme scheme; /* the helper's */
 	struct pcidipc_listener *listener, *admin_listener;
 	struct pcidipc_session *exclusive;
+	uint32_t opens;
 };
 
 /* Serve the disk on two listening sockets (they stay the caller's). Fill in everything above `scheme` before. */
@@ -79,6 +80,9 @@ int pcidipc_disk_serve(struct pcidipc_loop *loop, struct pcidipc_disk *disk, int
 void pcidipc_disk_changed(struct pcidipc_disk *disk);
 /* The disk is gone: sessions get RINGABI_EVENT_REMOVED and end once the driver has completed their requests. Task. */
 void pcidipc_disk_remove(struct pcidipc_disk *disk);
+
+/* The driver's session_bytes of a session, zeroed. (pcidipc_session_priv is the helper's.) */
+void *pcidipc_block_session_priv(struct pcidipc_session *session);
 
 /* Complete a PENDING one. res: 0 or -errno; the helper turns 0 into the byte count where the interface says so. */
 void pcidipc_block_complete(struct pcidipc_block_io *io, int res);
