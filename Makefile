@@ -8,7 +8,9 @@
 #   make clean
 
 B ?= build
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
