@@ -43,7 +43,8 @@ NVMED_LIBS := -lnvme
 
 LIB_A := $(B)/lib/libpcidipc.a
 LIB_SO := $(B)/lib/libpcidipc.so.$(SOVERSION)
-PROGRAMS := $(B)/bin/pcid $(B)/bin/pcidctl $(B)/bin/nvmed
+PROGRAMS := $(if $(wildcard pcid/main.c),$(B)/bin/pcid) $(if $(wildcard pcid/ctl/main.c),$(B)/bin/pcidctl) \
+	$(if $(wildcard nvmed/main.c),$(B)/bin/nvmed)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 QEMU_TESTS := $(patsubst tests/qemu/%.c,$(B)/tests/%,$(QEMU_SRC))
 
@@ -94,3 +95,52 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+
+# ---- demo, check, install: what a user types ----
+
+BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
+LIBDIR ?= $(PREFIX)/lib
+LIBEXECDIR ?= $(PREFIX)/libexec/pcid
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+INSTALL ?= install
+
+.PHONY: help deps demo check install
+help:
+	@sed -n 's/^#   make/  make/p' Makefile
+	@echo '  make help      this list'
+	@echo 'Variables: B=build CC=gcc OPT="-O2 -g" SAN= PREFIX= SYSCONFDIR=/etc DESTDIR='
+
+# The compiler itself may be missing, so nothing that is built can stand before deps.
+deps:
+	@scripts/deps.sh
+demo: deps
+	@echo "building into $(B)/ ..."
+	@$(MAKE) --no-print-directory -s all
+	@B=$(B) tests/demo.sh
+check: deps
+	@B=$(B) MAKE="$(MAKE)" scripts/check.sh
+
+# Drivers lie one directory deeper than the programs.
+$(B)/bin/nvmed: LDFLAGS += -Wl,-rpath,'$$ORIGIN/../../lib'
+
+install: all
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(LIBEXECDIR) $(INCLUDEDIR)/ringabi \
+		$(INCLUDEDIR)/pcidipc $(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man8 $(SYSCONFDIR)/pcid.d)
+	$(INSTALL) -m 755 $(B)/bin/pcid $(DESTDIR)$(SBINDIR)
+	$(INSTALL) -m 755 $(B)/bin/pcidctl $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 755 $(B)/bin/nvmed $(DESTDIR)$(LIBEXECDIR)
+	$(INSTALL) -m 755 $(LIB_SO) $(DESTDIR)$(LIBDIR)
+	ln -sf $(notdir $(LIB_SO)) $(DESTDIR)$(LIBDIR)/libpcidipc.so
+	$(INSTALL) -m 644 ringabi/*.h $(DESTDIR)$(INCLUDEDIR)/ringabi
+	$(INSTALL) -m 644 libpcidipc/include/pcidipc/*.h $(DESTDIR)$(INCLUDEDIR)/pcidipc
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: libpcidipc' 'Version: $(VERSION)' \
+		'Description: io_urings, buffer pools and channels between user processes' \
+		'Requires.private: liburing' 'Cflags: -I$(INCLUDEDIR)' 'Libs: -L$(LIBDIR) -lpcidipc' \
+		>$(DESTDIR)$(LIBDIR)/pkgconfig/libpcidipc.pc
+	for page in docs/man/*.[158]; do \
+		$(INSTALL) -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit 1; done
+	for conf in init/*.conf; do [ ! -e $$conf ] || [ -e $(DESTDIR)$(SYSCONFDIR)/pcid.d/$${conf##*/} ] || \
+		$(INSTALL) -m 644 $$conf $(DESTDIR)$(SYSCONFDIR)/pcid.d/ || exit 1; done
+	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig

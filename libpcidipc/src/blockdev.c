@@ -5,11 +5,14 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <pcidipc/disk.h>
+#include <pcidipc/log.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define PATH_BYTES 108 /* sun_path */
-#define ANSWER_OFFSET 0
+/* Where in the pool of answers: each kind has a place, for tasks that ask at the same time. */
+#define INFO_OFFSET 0
+#define HEALTH_OFFSET 4096
 
 struct pcidipc_blockdev {
 	struct pcidipc_consumer *consumer;
@@ -34,20 +37,38 @@ static int socket_path(const char *name, char *path)
 	return n < PATH_BYTES ? 0 : -ENAMETOOLONG;
 }
 
-static int ask(struct pcidipc_blockdev *dev, uint32_t cmd_op, void *answer, uint32_t bytes)
+static int ask(struct pcidipc_blockdev *dev, uint32_t cmd_op, uint64_t offset, void *answer, uint32_t bytes)
 {
 	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD };
 	int ret;
 
 	sqe.cmd_op = cmd_op;
-	sqe.addr = ANSWER_OFFSET;
+	sqe.addr = offset;
 	sqe.len = bytes;
 	sqe.buf_index = dev->answers_index;
 	ret = pcidipc_call(dev->consumer, &sqe, NULL);
-	if (ret < 0)
-		return ret;
-	memcpy(answer, (char *)pcidipc_pool_base(dev->answers) + ANSWER_OFFSET, bytes);
+	if (ret != (int)bytes)
+		return ret < 0 ? ret : -EPROTO;
+	memcpy(answer, (char *)pcidipc_pool_base(dev->answers) + offset, bytes);
 	return 0;
+}
+
+static bool power_of_two(uint32_t n)
+{
+	return n && !(n & (n - 1));
+}
+
+/* What a driver says of its disk is no more to be trusted than what a client asks of it. */
+static int check_info(const struct ringabi_block_info *info)
+{
+	if (info->flags & RINGABI_BLOCK_NO_MEDIUM)
+		return 0;
+	if (power_of_two(info->block_bytes) && power_of_two(info->dma_align) && info->max_bytes &&
+	    info->bytes % info->block_bytes == 0)
+		return 0;
+	pcidipc_err("the disk says %llu bytes in blocks of %u, buffers aligned to %u, requests of %u: that cannot be",
+		    (unsigned long long)info->bytes, info->block_bytes, info->dma_align, info->max_bytes);
+	return -EPROTO;
 }
 
 /* Text from the other side ends where we say. */
@@ -61,15 +82,21 @@ static void terminate(struct ringabi_block_info *info)
 
 int pcidipc_blockdev_refresh(struct pcidipc_blockdev *dev)
 {
-	int ret = ask(dev, RINGABI_BLOCK_INFO, &dev->info, sizeof(dev->info));
+	struct ringabi_block_info info;
+	int ret = ask(dev, RINGABI_BLOCK_INFO, INFO_OFFSET, &info, sizeof(info));
 
-	terminate(&dev->info);
-	return ret;
+	if (!ret)
+		ret = check_info(&info);
+	if (ret)
+		return ret;
+	terminate(&info);
+	dev->info = info;
+	return 0;
 }
 
 int pcidipc_blockdev_health(struct pcidipc_blockdev *dev, struct ringabi_block_health *health)
 {
-	return ask(dev, RINGABI_BLOCK_HEALTH, health, sizeof(*health));
+	return ask(dev, RINGABI_BLOCK_HEALTH, HEALTH_OFFSET, health, sizeof(*health));
 }
 
 int pcidipc_blockdev_open(const char *name, uint32_t open_flags, uint32_t depth, struct pcidipc_blockdev **out)

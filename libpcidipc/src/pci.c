@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* The PCI interface for a subdriver: claiming its function, configuration space, interrupts, services. */
+#include <fcntl.h>
+#include <limits.h>
 #include <pcidipc/log.h>
 #include <pcidipc/pci.h>
 #include <pcidipc/scheme.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "consumer_internal.h"
 #include "pci_internal.h"
 
 #define PCI_ENTRIES 256
@@ -38,15 +40,33 @@ int pci_call(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg ar
 	return ret;
 }
 
+/*
+ * The SQ is full: wait for pcid, also inside a task, because a posted write must not let another task run in between.
+ * Reaping makes room for failures of posted requests, without which pcid might wait for us. NULL: pcid is gone.
+ */
+static struct io_uring_sqe *wait_for_sqe(struct pcidipc_pci *pci)
+{
+	struct io_uring_sqe *sqe;
+
+	while (!(sqe = pcidipc_get_sqe(pci->consumer))) {
+		if (pcidipc_submit(pci->consumer))
+			return NULL;
+		pcidipc_consumer_reap(pci->consumer);
+		consumer_read_channel(pci->consumer);
+		sched_yield();
+	}
+	return sqe;
+}
+
 /* Posted: it is in the ring when this returns, and reports only a failure. */
 void pci_post(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr)
 {
 	struct io_uring_sqe *sqe = pcidipc_get_sqe(pci->consumer);
 
-	if (!sqe) { /* the SQ is full: this one waits, and pushes the others out of the way */
-		pci_call(pci, cmd_op, arg, addr, NULL);
+	if (!sqe)
+		sqe = wait_for_sqe(pci);
+	if (!sqe)
 		return;
-	}
 	*sqe = pci_sqe(cmd_op, &arg, addr);
 	pcidipc_sqe_set_silent(pci->consumer, sqe);
 	pcidipc_submit(pci->consumer);
@@ -126,19 +146,22 @@ out:
 static int inherited_channel(void)
 {
 	const char *text = getenv("PCID_CLIENT_CHANNEL");
-	int type = 0, fd;
-	socklen_t n = sizeof(type);
+	socklen_t n = sizeof(int);
+	int type = 0;
 	char *end;
+	long fd;
 
 	if (!text)
 		return -ENOENT;
-	fd = (int)strtol(text, &end, 10);
-	if (end == text || *end || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) || type != SOCK_SEQPACKET) {
+	fd = strtol(text, &end, 10);
+	if (end == text || *end || fd < 0 || fd > INT_MAX ||
+	    getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &n) || type != SOCK_SEQPACKET) {
 		pcidipc_err("PCID_CLIENT_CHANNEL=%s is not a SOCK_SEQPACKET socket's number", text);
 		return -ENOENT;
 	}
 	unsetenv("PCID_CLIENT_CHANNEL");
-	return fd;
+	fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+	return (int)fd;
 }
 
 int pcidipc_pci_open(struct pcidipc_loop *loop, struct pcidipc_pci **pci)

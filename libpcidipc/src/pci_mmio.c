@@ -29,8 +29,10 @@ static int map_around_holes(struct pcidipc_mmio *mmio, const struct ringabi_map_
 
 		if (end > at && mmap((char *)base + at, end - at, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 				     fd, (off_t)(r->offset + at)) == MAP_FAILED) {
+			int ret = -errno;
+
 			munmap(base, r->bytes);
-			return -errno;
+			return ret;
 		}
 		at = i < r->holes ? end + r->hole[i].bytes : end;
 	}
@@ -46,6 +48,8 @@ static int take_region(struct pcidipc_mmio *mmio, struct pcidipc_packet *reply)
 	if (reply->nfds != 1 || r->holes > RINGABI_MAX_HOLES)
 		return -EPROTO;
 	for (unsigned i = 0; i < r->holes; i++) {
+		if (r->hole[i].offset > r->bytes || r->hole[i].bytes > r->bytes - r->hole[i].offset)
+			return -EPROTO;
 		mmio->hole[i].offset = r->hole[i].offset;
 		mmio->hole[i].bytes = r->hole[i].bytes;
 	}

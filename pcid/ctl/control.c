@@ -20,9 +20,10 @@ static int control_connect(const struct ctl *ctl, int *fd)
 
 	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path), "%s/pcid.sock",
 			     ctl->runtime_dir) >= sizeof(address.sun_path))
-		return ctl_fail(ctl, CTL_USAGE, -ENAMETOOLONG,
-				"--runtime-dir %s is too long: a socket's path has at most %zu bytes",
-				ctl->runtime_dir, sizeof(address.sun_path) - 1);
+		return ctl_fail(
+			ctl, CTL_USAGE, -ENAMETOOLONG,
+			"--runtime-dir %s is too long: a socket's path has at most %zu bytes",
+			ctl->runtime_dir, sizeof(address.sun_path) - 1);
 	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*fd < 0)
 		return ctl_fail(ctl, CTL_FAILED, -errno, "socket: %s", strerror(errno));
@@ -33,10 +34,11 @@ static int control_connect(const struct ctl *ctl, int *fd)
 	error = errno;
 	close(*fd);
 	if (error == ENOENT || error == ECONNREFUSED)
-		return ctl_fail(ctl, CTL_NO_PCID, -error,
-				"pcid does not run: nobody listens on %s (another runtime directory: "
-				"--runtime-dir or PCID_RUNTIME_DIR)",
-				address.sun_path);
+		return ctl_fail(
+			ctl, CTL_NO_PCID, -error,
+			"pcid does not run: nobody listens on %s (another runtime directory: "
+			"--runtime-dir or PCID_RUNTIME_DIR)",
+			address.sun_path);
 	return ctl_fail(ctl, CTL_NO_PCID, -error, "%s: %s", address.sun_path, strerror(error));
 }
 
@@ -130,11 +132,12 @@ static int take_result(const struct ctl *ctl, const char *line, struct json_obje
 	return code;
 }
 
-int control_ask(const struct ctl *ctl, const char *command, const char *function, struct json_object **result)
+int control_ask(const struct ctl *ctl, const char *command, const char *function,
+		struct json_object **result)
 {
 	struct json_object *request;
 	char *line = NULL;
-	int fd, code;
+	int fd = -1, code;
 
 	*result = NULL;
 	code = control_connect(ctl, &fd);
@@ -161,7 +164,8 @@ int control_ask_array(const struct ctl *ctl, const char *command, struct json_ob
 		return code;
 	json_object_put(*result);
 	*result = NULL;
-	return ctl_fail(ctl, CTL_FAILED, -EPROTO, "pcid's answer to \"%s\" is not an array", command);
+	return ctl_fail(ctl, CTL_FAILED, -EPROTO, "pcid's answer to \"%s\" is not an array",
+			command);
 }
 
 uint64_t field_u64(struct json_object *object, const char *key)
@@ -173,7 +177,8 @@ const char *field_string(struct json_object *object, const char *key, const char
 {
 	struct json_object *value = json_object_object_get(object, key);
 
-	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : otherwise;
+	return json_object_is_type(value, json_type_string) ? json_object_get_string(value)
+							    : otherwise;
 }
 
 bool field_bool(struct json_object *object, const char *key)

@@ -11,10 +11,10 @@
 /* Exit codes; docs/man/pcidctl.1 promises them. */
 enum ctl_exit {
 	CTL_OK = 0,
-	CTL_FAILED = 1,	     /* it was tried and did not work */
-	CTL_USAGE = 2,	     /* wrong arguments; nothing was tried */
-	CTL_NO_PCID = 3,     /* pcid does not run, may not be reached or does not answer */
-	CTL_NOT_FOUND = 4,   /* no such function or disk */
+	CTL_FAILED = 1,	       /* it was tried and did not work */
+	CTL_USAGE = 2,	       /* wrong arguments; nothing was tried */
+	CTL_NO_PCID = 3,       /* pcid does not run, may not be reached or does not answer */
+	CTL_NOT_FOUND = 4,     /* no such function or disk */
 	CTL_INTERRUPTED = 130, /* Ctrl-C; what was under way was finished */
 };
 
@@ -44,14 +44,18 @@ struct ctl {
 
 /* ---- main.c ---- */
 
-/* Report a failure on standard error, and with --json as an object on standard output. Returns `code`. */
+/* Report a failure on standard error, and with --json as an object on standard output. Returns
+ * `code`. */
 int ctl_fail(const struct ctl *ctl, enum ctl_exit code, int error, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
-/* Print an object for --json and drop the reference to it. Returns CTL_OK, or CTL_FAILED if stdout is gone. */
+/* Print an object for --json and drop the reference to it. Returns CTL_OK, or CTL_FAILED if stdout
+ * is gone. */
 int ctl_print_json(const struct ctl *ctl, struct json_object *object);
 
-/* ---- control.c: the control socket. CTL_OK and *result (the caller's reference), or an exit code ---- */
-int control_ask(const struct ctl *ctl, const char *command, const char *function, struct json_object **result);
+/* ---- control.c: the control socket. CTL_OK and *result (the caller's reference), or an exit code
+ * ---- */
+int control_ask(const struct ctl *ctl, const char *command, const char *function,
+		struct json_object **result);
 /* As control_ask; the result must be an array. */
 int control_ask_array(const struct ctl *ctl, const char *command, struct json_object **result);
 
@@ -78,7 +82,8 @@ char *format_duration(uint64_t ms, char *buf, size_t size);
 /* ---- table.c: columns for people ---- */
 
 struct table;
-/* titles: NULL-terminated; a title that begins with '>' makes its column right-aligned. Never NULL (exits). */
+/* titles: NULL-terminated; a title that begins with '>' makes its column right-aligned. Never NULL
+ * (exits). */
 struct table *table_create(const char *const *titles);
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void table_print(struct table *table); /* and free it */
@@ -116,7 +121,8 @@ int cmd_disk_write(struct ctl *ctl);
 struct pcidipc_blockdev;
 struct ringabi_block_info;
 /* Open the disk that args[0] names. CTL_OK or an exit code, reported. */
-int disk_open(const struct ctl *ctl, uint32_t open_flags, unsigned depth, struct pcidipc_blockdev **dev);
+int disk_open(const struct ctl *ctl, uint32_t open_flags, unsigned depth,
+	      struct pcidipc_blockdev **dev);
 
 /* ---- progress.c: a bar on standard error, if that is a terminal ---- */
 struct progress {

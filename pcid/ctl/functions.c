@@ -55,7 +55,8 @@ int cmd_list(struct ctl *ctl)
 
 /* ---- tree ---- */
 
-#define MAX_DEPTH 32 /* a bridge below a bridge ...: more than a bus can have, less than a hostile answer */
+#define MAX_DEPTH \
+	32 /* a bridge below a bridge ...: more than a bus can have, less than a hostile answer */
 
 static bool is_child(struct json_object *function, const char *parent)
 {
@@ -96,7 +97,8 @@ static struct json_object *next_child(struct json_object *list, const char *pare
 	return NULL;
 }
 
-static void print_children(struct json_object *list, const char *parent, const char *prefix, unsigned depth)
+static void print_children(struct json_object *list, const char *parent, const char *prefix,
+			   unsigned depth)
 {
 	char deeper[4 * MAX_DEPTH * 3];
 	size_t i = 0;
@@ -119,7 +121,8 @@ static struct json_object *nest(struct json_object *list, const char *parent, un
 
 	for (size_t i = 0; depth < MAX_DEPTH && (f = next_child(list, parent, &i));) {
 		add_names(f);
-		json_object_object_add(f, "children", nest(list, field_string(f, "address", ""), depth + 1));
+		json_object_object_add(f, "children",
+				       nest(list, field_string(f, "address", ""), depth + 1));
 		json_object_array_add(children, json_object_get(f));
 	}
 	return children;

@@ -36,7 +36,8 @@ static void ids_close(void)
 	pci_cleanup(ids);
 }
 
-/* pci_init would look for a bus, so it is not called; these are what it would have set for lookups. */
+/* pci_init would look for a bus, so it is not called; these are what it would have set for lookups.
+ */
 static struct pci_access *ids_open(void)
 {
 	if (ids)
@@ -64,7 +65,8 @@ static const char *vendor_name(unsigned vendor, char *buf, int size)
 
 static const char *device_name(unsigned vendor, unsigned device, char *buf, int size)
 {
-	return pci_lookup_name(ids_open(), buf, size, LOOKUP_FLAGS | PCI_LOOKUP_DEVICE, vendor, device);
+	return pci_lookup_name(ids_open(), buf, size, LOOKUP_FLAGS | PCI_LOOKUP_DEVICE, vendor,
+			       device);
 }
 
 const char *name_device(struct json_object *function)
@@ -95,7 +97,8 @@ const char *name_subsystem(struct json_object *function)
 					(unsigned)field_u64(function, "vendor"),
 					(unsigned)field_u64(function, "device"), vendor, device);
 
-	snprintf(name_buffer, sizeof(name_buffer), "%s%s%s", v ? v : "", v && d ? " " : "", d ? d : "");
+	snprintf(name_buffer, sizeof(name_buffer), "%s%s%s", v ? v : "", v && d ? " " : "",
+		 d ? d : "");
 	return name_buffer;
 }
 

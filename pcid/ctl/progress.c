@@ -48,13 +48,14 @@ void progress_update(struct progress *progress, uint64_t done)
 	uint64_t now;
 	double seconds, rate;
 	char bytes[32], speed[32], text[96], eta[24];
-	unsigned width = terminal_width();
+	unsigned width;
 
 	if (!progress->enabled)
 		return;
 	now = clock_ns();
 	if (now - progress->drawn < REDRAW_NS)
 		return;
+	width = terminal_width();
 	progress->drawn = now;
 	seconds = (double)(now - progress->start) / 1e9;
 	rate = seconds > 0 ? (double)done / seconds : 0;
@@ -64,7 +65,9 @@ void progress_update(struct progress *progress, uint64_t done)
 	if (progress->total) {
 		double left = rate > 0 ? (double)(progress->total - done) / rate : 0;
 
-		snprintf(eta, sizeof(eta), "  ETA %u:%02u", (unsigned)(left / 60), (unsigned)left % 60);
+		left = left < 360000 ? left : 360000;
+		snprintf(eta, sizeof(eta), "  ETA %u:%02u", (unsigned)(left / 60),
+			 (unsigned)left % 60);
 		if (width > strlen(text) + strlen(eta) + 20)
 			draw_bar((double)done / (double)progress->total,
 				 width - (unsigned)(strlen(text) + strlen(eta)) - 10);

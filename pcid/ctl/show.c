@@ -36,7 +36,8 @@ static void show_services(struct json_object *f)
 	struct json_object *services = field_array(f, "services");
 
 	for (size_t i = 0; i < array_length(services); i++)
-		print_field("Service", "%s", json_object_get_string(json_object_array_get_idx(services, i)));
+		print_field("Service", "%s",
+			    json_object_get_string(json_object_array_get_idx(services, i)));
 }
 
 static void show_driver(struct json_object *f)

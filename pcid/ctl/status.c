@@ -30,15 +30,17 @@ static void services_cell(struct table *table, struct json_object *services)
 	size_t at = 0;
 
 	for (size_t i = 0; i < array_length(services) && at < sizeof(text) - 80; i++)
-		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%.64s", i ? " " : "",
-				       json_object_get_string(json_object_array_get_idx(services, i)));
+		at += (size_t)snprintf(
+			text + at, sizeof(text) - at, "%s%.64s", i ? " " : "",
+			json_object_get_string(json_object_array_get_idx(services, i)));
 	table_cell(table, "%s", *text ? text : "-");
 }
 
 static void print_drivers(struct json_object *list)
 {
-	static const char *const titles[] = {"DRIVER", "FUNCTION",  ">PID",	 "STATE", ">RESTARTS",
-					     ">UPTIME", "LAST EXIT", "SERVICES", NULL};
+	static const char *const titles[] = {"DRIVER",	  "FUNCTION",  ">PID",
+					     "STATE",	  ">RESTARTS", ">UPTIME",
+					     "LAST EXIT", "SERVICES",  NULL};
 	struct table *table = table_create(titles);
 	char uptime[32];
 
@@ -50,7 +52,8 @@ static void print_drivers(struct json_object *list)
 		number_cell(table, d, "pid");
 		table_cell(table, "%s", field_string(d, "state", "?"));
 		number_cell(table, d, "restarts");
-		table_cell(table, "%s", format_duration(field_u64(d, "uptime_ms"), uptime, sizeof(uptime)));
+		table_cell(table, "%s",
+			   format_duration(field_u64(d, "uptime_ms"), uptime, sizeof(uptime)));
 		table_cell(table, "%s", field_string(d, "last_exit", "-"));
 		services_cell(table, field_array(d, "services"));
 	}
@@ -83,9 +86,9 @@ static void pending_cell(struct table *table, struct json_object *vector)
 
 static void print_irqs(struct json_object *list)
 {
-	static const char *const titles[] = {"FUNCTION", "DRIVER",  ">VECTOR",	 "KIND",     "MASKED",
-					     "PENDING",	 ">MASKS", ">UNMASKS", ">RELAYED", ">INTERRUPTS",
-					     NULL};
+	static const char *const titles[] = {"FUNCTION", "DRIVER",	">VECTOR", "KIND",
+					     "MASKED",	 "PENDING",	">MASKS",  ">UNMASKS",
+					     ">RELAYED", ">INTERRUPTS", NULL};
 	struct table *table = table_create(titles);
 
 	for (size_t i = 0; i < array_length(list); i++) {
@@ -96,7 +99,10 @@ static void print_irqs(struct json_object *list)
 		table_cell(table, "%s", field_string(v, "driver", "-"));
 		number_cell(table, v, "vector");
 		table_cell(table, "%s", field_string(v, "kind", "?"));
-		table_cell(table, "%s", function ? "function" : field_bool(v, "masked") ? "yes" : "no");
+		table_cell(table, "%s",
+			   function		     ? "function"
+			   : field_bool(v, "masked") ? "yes"
+						     : "no");
 		pending_cell(table, v);
 		number_cell(table, v, "masks");
 		number_cell(table, v, "unmasks");
@@ -124,10 +130,10 @@ int cmd_irq(struct ctl *ctl)
 
 static void print_driver_stats(struct json_object *list)
 {
-	static const char *const titles[] = {"DRIVER",	       "FUNCTION", ">REQUESTS", ">COMPLETIONS",
-					     ">WAKES",	       ">READS",   ">WRITES",	">MASKS",
-					     ">UNMASKS",       ">POOLS",   ">MAPPED",	NULL};
-	static const char *const keys[] = {"sqes",	 "cqes",  "wakes",   "mmio_reads",
+	static const char *const titles[] = {"DRIVER",	 "FUNCTION", ">REQUESTS", ">COMPLETIONS",
+					     ">WAKES",	 ">READS",   ">WRITES",	  ">MASKS",
+					     ">UNMASKS", ">POOLS",   ">MAPPED",	  NULL};
+	static const char *const keys[] = {"sqes",	  "cqes",  "wakes",   "mmio_reads",
 					   "mmio_writes", "masks", "unmasks", "pools"};
 	struct table *table = table_create(titles);
 	char mapped[32];
@@ -139,7 +145,8 @@ static void print_driver_stats(struct json_object *list)
 		table_cell(table, "%s", field_string(d, "function", "-"));
 		for (size_t k = 0; k < sizeof(keys) / sizeof(*keys); k++)
 			number_cell(table, d, keys[k]);
-		table_cell(table, "%s", format_size(field_u64(d, "mapped_bytes"), mapped, sizeof(mapped)));
+		table_cell(table, "%s",
+			   format_size(field_u64(d, "mapped_bytes"), mapped, sizeof(mapped)));
 	}
 	table_print(table);
 }

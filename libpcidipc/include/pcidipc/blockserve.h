@@ -72,6 +72,8 @@ struct pcidipc_disk {
 	struct pcidipc_listener *listener, *admin_listener;
 	struct pcidipc_session *exclusive;
 	uint32_t opens;
+	uint32_t running; /* requests that the driver has */
+	bool removed;
 };
 
 /* Serve the disk on two listening sockets (they stay the caller's). Fill in everything above `scheme` before. */

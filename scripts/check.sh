@@ -1,0 +1,101 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Build and run every test, plain and under sanitizers. One line per suite; the last line is "N passed, N failed".
+# Environment: B (build directory), VARIANTS ("plain asan"), ONLY (a shell pattern of test names), TEST_TIMEOUT (s).
+set -u
+
+cd "$(dirname "$0")/.." || exit 1
+B=${B:-build}
+MAKE=${MAKE:-make}
+VARIANTS=${VARIANTS:-plain asan}
+ONLY=${ONLY:-*}
+TEST_TIMEOUT=${TEST_TIMEOUT:-900}
+sanitizers=-fsanitize=address,undefined
+logs=$B/log
+passed=0
+failed=0
+
+export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:detect_stack_use_after_return=0}"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}"
+
+rm -rf "$logs"
+mkdir -p "$logs"
+
+jobs_option()
+{
+	case ${MAKEFLAGS:-} in
+	*jobserver*|*-j*) ;;
+	*) echo "-j$(nproc 2>/dev/null || echo 1)" ;;
+	esac
+}
+
+# name passed failed log: count a suite, print its line, and its log's end when it failed
+suite()
+{
+	passed=$((passed + $2))
+	failed=$((failed + $3))
+	echo "$1: $2 passed, $3 failed"
+	[ "$3" -eq 0 ] || { echo "--- $4 (its end):"; tail -n 40 "$4"; echo "---"; }
+}
+
+build()
+{
+	variant=$1 dir=$2 flags=$3
+	$MAKE --no-print-directory $(jobs_option) B="$dir" SAN="$flags" tests >"$logs/build-$variant.log" 2>&1
+}
+
+# Print "passed failed" from CUnit's summary. Failed assertions outside of tests count too.
+read_summary()
+{
+	awk '$1 == "suites" {suites = $5} $1 == "tests" {ran = $3; ok = $4; bad = $5; seen = 1}
+	     END {if (seen) print ok + 0, bad + suites; else print 0, 1}' "$1"
+}
+
+run_test()
+{
+	variant=$1 program=$2
+	name=$(basename "$program")
+	log=$logs/$variant-$name.log
+	timeout -k 10 "$TEST_TIMEOUT" "$program" >"$log" 2>&1 </dev/null
+	status=$?
+	set -- $(read_summary "$log")
+	ok=$1 bad=$2
+	[ "$status" -ne 124 ] || echo "$name: ended after $TEST_TIMEOUT s" >>"$log"
+	# A test that ends badly although its summary is good: a sanitizer's finding, a crash at the end.
+	[ "$status" -eq 0 ] || [ "$bad" -ne 0 ] || { bad=1; echo "$name: exit status $status" >>"$log"; }
+	suite "$variant $name" "$ok" "$bad" "$log"
+}
+
+run_variant()
+{
+	variant=$1 dir=$2 flags=$3
+	if ! build "$variant" "$dir" "$flags"; then
+		suite "$variant build" 0 1 "$logs/build-$variant.log"
+		return
+	fi
+	for source in tests/unit/test_*.c tests/qemu/test_*.c; do
+		name=$(basename "$source" .c)
+		[ -e "$source" ] || continue
+		case $name in
+		$ONLY) run_test "$variant" "$dir/tests/$name" ;;
+		esac
+	done
+}
+
+for variant in $VARIANTS; do
+	case $variant in
+	plain) run_variant plain "$B" "" ;;
+	asan) run_variant asan "$B/asan" "$sanitizers" ;;
+	*) echo "check.sh: no variant \"$variant\": plain, asan" >&2; exit 1 ;;
+	esac
+done
+case abi in
+$ONLY)
+	sh tests/abi/run.sh >"$logs/abi.log" 2>&1
+	set -- $(sed -n 's/^abi: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$logs/abi.log")
+	suite abi "${1:-0}" "${2:-1}" "$logs/abi.log"
+	;;
+esac
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

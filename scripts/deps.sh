@@ -1,0 +1,81 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Install what the build and the tests need, by apt-get; where that is not possible, say what is missing.
+# Does nothing, quickly, when everything is there.
+set -u
+
+# package, and where apt is unknown: a command or header that shows it is there
+packages="
+gcc             cmd:gcc
+g++             cmd:g++
+libc6-dev       hdr:stdlib.h
+make            cmd:make
+liburing-dev    hdr:liburing.h
+libnvme-dev     hdr:libnvme.h
+libconfuse-dev  hdr:confuse.h
+libjson-c-dev   hdr:json-c/json.h
+libpci-dev      hdr:pci/pci.h
+libcunit1-dev   hdr:CUnit/CUnit.h
+pci.ids         any:/usr/share/misc/pci.ids,/usr/share/hwdata/pci.ids,/usr/share/pci.ids
+qemu-system-x86 cmd:qemu-system-x86_64
+"
+
+missing_by_dpkg()
+{
+	names=$(echo "$packages" | awk '{print $1}')
+	installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' 2>/dev/null |
+		awk '$1 == "installed" {print $2}')
+	for name in $names; do
+		echo "$installed" | grep -qxF "$name" || echo "$name"
+	done
+}
+
+there()
+{
+	case $1 in
+	cmd:*) command -v "${1#cmd:}" >/dev/null 2>&1 ;;
+	hdr:*) echo "#include <${1#hdr:}>" | ${CC:-cc} -E - >/dev/null 2>&1 ;;
+	any:*) for file in $(echo "${1#any:}" | tr , ' '); do [ -e "$file" ] && return 0; done; false ;;
+	esac
+}
+
+missing_by_looking()
+{
+	echo "$packages" | while read -r name probe; do
+		[ -z "$name" ] || there "$probe" || echo "$name"
+	done
+}
+
+give_up()
+{
+	{
+		echo "make deps: $1"
+		echo "Missing (by their names in Debian):"
+		for name in $missing; do
+			echo "  $name"
+		done
+		echo "Install them, for example as root: apt-get install" $missing
+	} >&2
+	exit 1
+}
+
+if command -v dpkg-query >/dev/null 2>&1; then
+	missing=$(missing_by_dpkg)
+else
+	missing=$(missing_by_looking)
+fi
+[ -n "$missing" ] || exit 0
+
+command -v apt-get >/dev/null 2>&1 || give_up "there is no apt-get here."
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+	sudo -n true 2>/dev/null || give_up "not root, and sudo wants a password."
+	as_root="sudo -n"
+fi
+
+echo "make deps: installing" $missing
+install="$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
+# The package lists may be missing or older than the mirror.
+$install $missing && exit 0
+$as_root apt-get update -q && $install $missing && exit 0
+give_up "apt-get could not install everything (its messages are above)."
