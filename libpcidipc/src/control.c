@@ -73,7 +73,7 @@ static void answer_attach_pool(struct pcidipc_session *s, struct pcidipc_packet 
 {
 	struct ringabi_attach_pool_reply reply = { 0 };
 	uint64_t iova = 0;
-	int ret = packet->nfds == 1 ? pool_attach(s, (const void *)packet->bytes, packet->fds[0], &iova)
+	int ret = packet->nfds == 1 ? reach_attach(s, (const void *)packet->bytes, packet->fds[0], &iova)
 				    : -EBADF;
 
 	reply.iova = iova;

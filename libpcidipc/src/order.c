@@ -160,7 +160,7 @@ static int run(struct pcidipc_request *rq)
 		return order_cancel(rq);
 	case IORING_OP_URING_CMD:
 		if (rq->sqe.cmd_op >> 8 == RINGABI_INTERFACE_COMMON)
-			return pool_command(rq);
+			return reach_command(rq);
 	}
 	return s->scheme->request(rq);
 }

@@ -94,7 +94,7 @@ fail:
 }
 
 /* Task. */
-int pool_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd, uint64_t *iova)
+int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd, uint64_t *iova)
 {
 	struct session_pool *pool;
 	int ret = check_pool(s, m, fd);
@@ -127,7 +127,7 @@ static void detach(struct pcidipc_session *s, struct session_pool *pool)
 	free_pool(pool);
 }
 
-void pools_detach_all(struct pcidipc_session *s)
+void reach_detach_all(struct pcidipc_session *s)
 {
 	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++)
 		if (s->pools[i])
@@ -297,7 +297,7 @@ static int check_map(struct pcidipc_request *rq)
 	return check_range(rq, rq->sqe.buf_index, rq->sqe.addr, rq->sqe.len, &pool);
 }
 
-int pool_command(struct pcidipc_request *rq)
+int reach_command(struct pcidipc_request *rq)
 {
 	struct pcidipc_session *s = rq->session;
 	int ret;

@@ -95,9 +95,9 @@ void order_drop_waiting(struct pcidipc_session *s);
 /* cancel.c */
 int order_cancel(struct pcidipc_request *rq);
 /* reach.c */
-int pool_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd, uint64_t *iova);
-int pool_command(struct pcidipc_request *rq);
-void pools_detach_all(struct pcidipc_session *s);
+int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd, uint64_t *iova);
+int reach_command(struct pcidipc_request *rq);
+void reach_detach_all(struct pcidipc_session *s);
 /* control.c */
 void control_ready(struct pcidipc_watch *watch, unsigned events);
 void control_drop(struct pcidipc_session *s);

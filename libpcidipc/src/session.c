@@ -276,7 +276,7 @@ static void end_task(void *arg)
 
 	cancel_pending(s);
 	await_quiet(s);
-	pools_detach_all(s);
+	reach_detach_all(s);
 	if (s->opened && s->scheme->close)
 		s->scheme->close(s);
 	pcidipc_defer_cancel(&s->publish);
