@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/* From a checked block request to NVMe commands: split at what one command can carry, counted until
+ * the last is done. */
+#include <errno.h>
+#include <libnvme.h>
+#include <string.h>
+
+#include "nvmed.h"
+
+#define MAX_NLB 65536u
+#define NLB_FUA (1u << 30)
+#define NLB_DEALLOCATE (1u << 25)
+
+/* In pcidipc_block_io.driver. */
+struct progress {
+	struct prp_cursor cursor;
+	uint64_t lba, blocks; /* still to be sent */
+	uint32_t outstanding;
+	int error;
+};
+
+static struct progress *progress(struct pcidipc_block_io *io)
+{
+	return (void *)io->driver;
+}
+
+static struct namespace *namespace_of(struct pcidipc_block_io *io)
+{
+	return io->disk->driver;
+}
+
+static struct pair *pair_of(struct pcidipc_block_io *io)
+{
+	return *(struct pair **)pcidipc_block_session_priv(pcidipc_block_session(io));
+}
+
+static void command_done(struct nvme_command *command, uint16_t status, uint32_t result)
+{
+	struct pcidipc_block_io *io = command->arg;
+	struct progress *p = progress(io);
+
+	(void)result;
+	if (status && !p->error)
+		p->error = status_error(namespace_of(io)->controller, status, io->disk->name);
+	if (!--p->outstanding && (!p->blocks || p->error))
+		pcidipc_block_complete(io, p->error);
+}
+
+static uint64_t fill_rw(struct pcidipc_block_io *io, struct pair *pair,
+			const struct nvme_command *c, struct nvme_sqe *sqe)
+{
+	struct controller *ctrl = pair->controller;
+	struct progress *p = progress(io);
+	uint32_t block = io->disk->info.block_bytes;
+	uint64_t limit = p->blocks * block < ctrl->max_bytes ? p->blocks * block : ctrl->max_bytes;
+	unsigned cid = nvme_command_id(&pair->queue, c);
+	uint64_t bytes = prp_build(
+		&p->cursor, limit, block, pair->queue.prp_lists + (size_t)cid * PRP_LIST_ENTRIES,
+		pair->queue.prp_iova + (uint64_t)cid * PRP_PAGE, &sqe->prp1, &sqe->prp2);
+
+	sqe->opcode = io->kind == PCIDIPC_BLOCK_READ ? nvme_cmd_read : nvme_cmd_write;
+	return bytes / block;
+}
+
+static uint64_t fill_zero(struct pcidipc_block_io *io, struct nvme_sqe *sqe)
+{
+	struct progress *p = progress(io);
+
+	sqe->opcode = nvme_cmd_write_zeroes;
+	return p->blocks < MAX_NLB ? p->blocks : MAX_NLB;
+}
+
+/* One range per command, in the page that the command's PRP list would have used. */
+static uint64_t fill_discard(struct pcidipc_block_io *io, struct pair *pair,
+			     const struct nvme_command *c, struct nvme_sqe *sqe)
+{
+	struct progress *p = progress(io);
+	unsigned cid = nvme_command_id(&pair->queue, c);
+	struct nvme_dsm_range *range =
+		(void *)(pair->queue.prp_lists + (size_t)cid * PRP_LIST_ENTRIES);
+	uint64_t blocks = p->blocks < UINT32_MAX ? p->blocks : UINT32_MAX;
+
+	*range = (struct nvme_dsm_range){.nlb = htole32((uint32_t)blocks), .slba = htole64(p->lba)};
+	sqe->opcode = nvme_cmd_dsm;
+	sqe->prp1 = pair->queue.prp_iova + (uint64_t)cid * PRP_PAGE;
+	sqe->cdw10 = 0;
+	sqe->cdw11 = NVME_DSMGMT_AD;
+	return blocks;
+}
+
+static void set_range(struct pcidipc_block_io *io, struct nvme_sqe *sqe, uint64_t blocks)
+{
+	struct progress *p = progress(io);
+
+	sqe->cdw10 = (uint32_t)p->lba;
+	sqe->cdw11 = (uint32_t)(p->lba >> 32);
+	sqe->cdw12 = (uint32_t)(blocks - 1) | (io->fua ? NLB_FUA : 0) |
+		     (io->kind == PCIDIPC_BLOCK_ZERO && io->unmap ? NLB_DEALLOCATE : 0);
+}
+
+/* The next command of this io: 1 sent, 0 no slot, -errno. */
+static int send_one(struct pcidipc_block_io *io, struct pair *pair)
+{
+	struct progress *p = progress(io);
+	struct nvme_command *c;
+	struct nvme_sqe *sqe = nvme_queue_get(&pair->queue, &c);
+	uint64_t blocks = 0;
+
+	if (!sqe)
+		return 0;
+	sqe->nsid = namespace_of(io)->nsid;
+	switch (io->kind) {
+	case PCIDIPC_BLOCK_FLUSH:
+		sqe->opcode = nvme_cmd_flush;
+		break;
+	case PCIDIPC_BLOCK_DISCARD:
+		blocks = fill_discard(io, pair, c, sqe);
+		break;
+	case PCIDIPC_BLOCK_ZERO:
+		blocks = fill_zero(io, sqe);
+		set_range(io, sqe, blocks);
+		break;
+	default:
+		blocks = fill_rw(io, pair, c, sqe);
+		if (blocks)
+			set_range(io, sqe, blocks);
+	}
+	if (!blocks && io->kind != PCIDIPC_BLOCK_FLUSH) {
+		nvme_queue_unget(&pair->queue, c);
+		return -EINVAL; /* a vector whose pieces no PRP list can join within a block */
+	}
+	c->done = command_done;
+	c->arg = io;
+	p->lba += blocks;
+	p->blocks -= blocks;
+	p->outstanding++;
+	return 1;
+}
+
+static int send_all(struct pcidipc_block_io *io, struct pair *pair)
+{
+	struct progress *p = progress(io);
+	int ret;
+
+	do {
+		ret = send_one(io, pair);
+	} while (ret > 0 && p->blocks);
+	if (ret < 0) {
+		p->error = ret;
+		return p->outstanding ? PCIDIPC_PENDING : ret;
+	}
+	if (!ret) {
+		struct pcidipc_request *rq = pcidipc_block_request(io);
+
+		rq->next = NULL;
+		if (pair->parked_last)
+			pair->parked_last->next = rq;
+		else
+			pair->parked_first = rq;
+		pair->parked_last = rq;
+		p->outstanding++; /* parked counts, so that it is not complete while it waits */
+	}
+	return PCIDIPC_PENDING;
+}
+
+int command_submit(struct pcidipc_block_io *io)
+{
+	struct progress *p = progress(io);
+
+	*p = (struct progress){.cursor = {.segments = io->segments, .nsegments = io->nsegments},
+			       .lba = io->lba,
+			       .blocks = io->blocks};
+	return send_all(io, pair_of(io));
+}
+
+/* Slots came free: go on with those that wait for one. */
+void command_resume(struct pair *pair)
+{
+	while (pair->parked_first && pair->queue.first_free != NVME_NO_COMMAND) {
+		struct pcidipc_request *rq = pair->parked_first;
+		struct pcidipc_block_io *io = (void *)rq->priv;
+		int ret;
+
+		pair->parked_first = rq->next;
+		if (!pair->parked_first)
+			pair->parked_last = NULL;
+		progress(io)->outstanding--;
+		ret = progress(io)->error && !progress(io)->outstanding ? progress(io)->error
+									: send_all(io, pair);
+		if (ret != PCIDIPC_PENDING)
+			pcidipc_block_complete(io, ret);
+	}
+	nvme_queue_ring(&pair->queue);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* nvmed: drives one NVMe controller and serves its namespaces as disks. Started by pcid. */
+#include <errno.h>
+#include <getopt.h>
+#include <pcidipc/log.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nvmed.h"
+
+static struct controller controller;
+
+static void start_task(void *arg)
+{
+	struct controller *c = arg;
+	int ret = controller_start(c);
+
+	if (!ret) {
+		pairs_start(c);
+		ret = namespaces_start(c);
+	}
+	if (ret) {
+		pcidipc_err("%s: cannot be started: %s", c->address, strerror(-ret));
+		pcidipc_loop_stop(c->loop, 1);
+	}
+}
+
+static void stop_task(void *arg)
+{
+	struct controller *c = arg;
+
+	namespaces_stop(c);
+	controller_stop(c);
+	pcidipc_loop_stop(c->loop, 0);
+}
+
+static void on_event(uint32_t event, void *arg)
+{
+	struct controller *c = arg;
+
+	if ((event != RINGABI_EVENT_SHUTDOWN && event != RINGABI_EVENT_REMOVED) || c->stopping)
+		return;
+	c->stopping = true;
+	pcidipc_spawn(c->loop, stop_task, c);
+}
+
+static void usage(FILE *to)
+{
+	fputs("Usage: nvmed [-v] [--help] [--version]\n"
+	      "Drives one NVMe controller. pcid starts it and hands it the function; see "
+	      "pcid(8).\n",
+	      to);
+}
+
+static int parse(int argc, char **argv)
+{
+	static const struct option options[] = {{"verbose", no_argument, NULL, 'v'},
+						{"help", no_argument, NULL, 'h'},
+						{"version", no_argument, NULL, 'V'},
+						{0}};
+	enum pcidipc_log_level level = PCIDIPC_NOTICE;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "vhV", options, NULL)) != -1) {
+		if (option == 'v')
+			level = level < PCIDIPC_DEBUG ? level + 1 : level;
+		else if (option == 'h')
+			return usage(stdout), 0;
+		else if (option == 'V')
+			return puts("nvmed " PCID_VERSION), 0;
+		else
+			return usage(stderr), 2;
+	}
+	pcidipc_log_init("nvmed", level);
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	struct controller *c = &controller;
+	int ret = parse(argc, argv);
+
+	if (ret >= 0)
+		return ret;
+	ret = pcidipc_loop_create(0, &c->loop);
+	if (!ret)
+		ret = pcidipc_pci_open(c->loop, &c->pci);
+	if (ret) {
+		pcidipc_err("%s", ret == -ENOENT ? "not started by pcid: there is no function to "
+						   "drive. Start pcid instead."
+						 : strerror(-ret));
+		return 1;
+	}
+	c->address = pcidipc_pci_info(c->pci)->address;
+	pcidipc_pci_on_event(c->pci, on_event, c);
+	ret = pcidipc_spawn(c->loop, start_task, c);
+	return ret ? 1 : pcidipc_loop_run(c->loop);
+}
