@@ -37,9 +37,10 @@ static int socket_path(const char *name, char *path)
 	return n < PATH_BYTES ? 0 : -ENAMETOOLONG;
 }
 
-static int ask(struct pcidipc_blockdev *dev, uint32_t cmd_op, uint64_t offset, void *answer, uint32_t bytes)
+static int ask(struct pcidipc_blockdev *dev, uint32_t cmd_op, uint64_t offset, void *answer,
+	       uint32_t bytes)
 {
-	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD };
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD};
 	int ret;
 
 	sqe.cmd_op = cmd_op;
@@ -66,8 +67,10 @@ static int check_info(const struct ringabi_block_info *info)
 	if (power_of_two(info->block_bytes) && power_of_two(info->dma_align) && info->max_bytes &&
 	    info->bytes % info->block_bytes == 0)
 		return 0;
-	pcidipc_err("the disk says %llu bytes in blocks of %u, buffers aligned to %u, requests of %u: that cannot be",
-		    (unsigned long long)info->bytes, info->block_bytes, info->dma_align, info->max_bytes);
+	pcidipc_err("the disk says %llu bytes in blocks of %u, buffers aligned to %u, requests of "
+		    "%u: that cannot be",
+		    (unsigned long long)info->bytes, info->block_bytes, info->dma_align,
+		    info->max_bytes);
 	return -EPROTO;
 }
 
@@ -99,11 +102,12 @@ int pcidipc_blockdev_health(struct pcidipc_blockdev *dev, struct ringabi_block_h
 	return ask(dev, RINGABI_BLOCK_HEALTH, HEALTH_OFFSET, health, sizeof(*health));
 }
 
-int pcidipc_blockdev_open(const char *name, uint32_t open_flags, uint32_t depth, struct pcidipc_blockdev **out)
+int pcidipc_blockdev_open(const char *name, uint32_t open_flags, uint32_t depth,
+			  struct pcidipc_blockdev **out)
 {
-	struct pcidipc_consumer_params params = { .interface = RINGABI_INTERFACE_BLOCK,
-						  .open_flags = open_flags,
-						  .sq_entries = depth };
+	struct pcidipc_consumer_params params = {.interface = RINGABI_INTERFACE_BLOCK,
+						 .open_flags = open_flags,
+						 .sq_entries = depth};
 	struct pcidipc_blockdev *dev;
 	char path[PATH_BYTES];
 	int ret = socket_path(name, path);
@@ -117,7 +121,8 @@ int pcidipc_blockdev_open(const char *name, uint32_t open_flags, uint32_t depth,
 	if (!ret)
 		ret = pcidipc_consumer_open(path, &params, &dev->consumer);
 	if (!ret)
-		ret = pcidipc_consumer_attach_pool(dev->consumer, dev->answers, &dev->answers_index);
+		ret = pcidipc_consumer_attach_pool(dev->consumer, dev->answers,
+						   &dev->answers_index);
 	if (!ret)
 		ret = pcidipc_blockdev_refresh(dev);
 	if (ret)
@@ -149,18 +154,19 @@ const struct ringabi_block_info *pcidipc_blockdev_info(const struct pcidipc_bloc
 
 /* ---- calls ---- */
 
-int pcidipc_blockdev_read(struct pcidipc_blockdev *dev, uint16_t index, uint64_t addr, uint32_t bytes, uint64_t off)
+int pcidipc_blockdev_read(struct pcidipc_blockdev *dev, uint16_t index, uint64_t addr,
+			  uint32_t bytes, uint64_t off)
 {
-	struct io_uring_sqe sqe = { 0 };
+	struct io_uring_sqe sqe = {0};
 
 	io_uring_prep_read_fixed(&sqe, 0, (void *)(uintptr_t)addr, bytes, off, index);
 	return pcidipc_call(dev->consumer, &sqe, NULL);
 }
 
-int pcidipc_blockdev_write(struct pcidipc_blockdev *dev, uint16_t index, uint64_t addr, uint32_t bytes, uint64_t off,
-			   bool stable)
+int pcidipc_blockdev_write(struct pcidipc_blockdev *dev, uint16_t index, uint64_t addr,
+			   uint32_t bytes, uint64_t off, bool stable)
 {
-	struct io_uring_sqe sqe = { 0 };
+	struct io_uring_sqe sqe = {0};
 
 	io_uring_prep_write_fixed(&sqe, 0, (void *)(uintptr_t)addr, bytes, off, index);
 	sqe.rw_flags = stable ? RWF_DSYNC : 0;
@@ -169,16 +175,17 @@ int pcidipc_blockdev_write(struct pcidipc_blockdev *dev, uint16_t index, uint64_
 
 int pcidipc_blockdev_flush(struct pcidipc_blockdev *dev)
 {
-	struct io_uring_sqe sqe = { 0 };
+	struct io_uring_sqe sqe = {0};
 
 	io_uring_prep_fsync(&sqe, 0, 0);
 	return pcidipc_call(dev->consumer, &sqe, NULL);
 }
 
-int pcidipc_blockdev_zero(struct pcidipc_blockdev *dev, uint64_t off, uint64_t bytes, bool deallocate)
+int pcidipc_blockdev_zero(struct pcidipc_blockdev *dev, uint64_t off, uint64_t bytes,
+			  bool deallocate)
 {
 	int mode = FALLOC_FL_KEEP_SIZE | (deallocate ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
-	struct io_uring_sqe sqe = { 0 };
+	struct io_uring_sqe sqe = {0};
 
 	io_uring_prep_fallocate(&sqe, 0, mode, (off_t)off, (off_t)bytes);
 	return pcidipc_call(dev->consumer, &sqe, NULL);
@@ -186,7 +193,7 @@ int pcidipc_blockdev_zero(struct pcidipc_blockdev *dev, uint64_t off, uint64_t b
 
 void pcidipc_prep_discard(struct io_uring_sqe *sqe, uint64_t off, uint64_t bytes)
 {
-	struct ringabi_block_range range = { off, bytes };
+	struct ringabi_block_range range = {off, bytes};
 
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = IORING_OP_URING_CMD;
@@ -204,7 +211,7 @@ int pcidipc_blockdev_discard(struct pcidipc_blockdev *dev, uint64_t off, uint64_
 
 int pcidipc_blockdev_passthrough(struct pcidipc_blockdev *dev, uint16_t index, uint64_t addr)
 {
-	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD };
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD};
 
 	sqe.cmd_op = RINGABI_BLOCK_PASSTHROUGH;
 	sqe.addr = addr;

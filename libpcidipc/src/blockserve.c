@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Serving the block interface: the scheme, its sessions, who may open the disk together, and the disk's end. */
+/* Serving the block interface: the scheme, its sessions, who may open the disk together, and the
+ * disk's end. */
 #include <pcidipc/log.h>
 #include <pcidipc/task.h>
 #include <stdlib.h>
@@ -8,8 +9,10 @@
 
 #define DEFAULT_ENTRIES 256
 #define MS 1000000ull
-#define LEAVING_NS (100 * MS)	/* how long a client that has just closed may be in an exclusive one's way */
-#define FINISH_NS (1000 * MS)	/* how long requests may take to finish by themselves when the disk goes */
+#define LEAVING_NS \
+	(100 * MS) /* how long a client that has just closed may be in an exclusive one's way */
+#define FINISH_NS \
+	(1000 * MS) /* how long requests may take to finish by themselves when the disk goes */
 
 void *pcidipc_block_session_priv(struct pcidipc_session *s)
 {
@@ -55,8 +58,8 @@ static int cancel_request(struct pcidipc_request *rq)
 {
 	struct pcidipc_disk *disk = block_disk(rq);
 
-	if (!disk->cancel ||
-	    (rq->sqe.opcode == IORING_OP_URING_CMD && rq->sqe.cmd_op >> 8 != RINGABI_INTERFACE_BLOCK))
+	if (!disk->cancel || (rq->sqe.opcode == IORING_OP_URING_CMD &&
+			      rq->sqe.cmd_op >> 8 != RINGABI_INTERFACE_BLOCK))
 		return -EALREADY;
 	return disk->cancel(block_io(rq));
 }
@@ -159,7 +162,8 @@ static void fill_scheme(struct pcidipc_disk *disk)
 	};
 }
 
-int pcidipc_disk_serve(struct pcidipc_loop *loop, struct pcidipc_disk *disk, int listen_fd, int admin_fd)
+int pcidipc_disk_serve(struct pcidipc_loop *loop, struct pcidipc_disk *disk, int listen_fd,
+		       int admin_fd)
 {
 	int ret = block_check_info(disk);
 
@@ -174,7 +178,8 @@ int pcidipc_disk_serve(struct pcidipc_loop *loop, struct pcidipc_disk *disk, int
 	if (ret)
 		return ret;
 	if (admin_fd >= 0)
-		ret = pcidipc_listen(loop, &disk->scheme, admin_fd, BLOCK_SESSION_ADMIN, &disk->admin_listener);
+		ret = pcidipc_listen(loop, &disk->scheme, admin_fd, BLOCK_SESSION_ADMIN,
+				     &disk->admin_listener);
 	if (ret)
 		pcidipc_listener_close(disk->listener);
 	return ret;

@@ -17,8 +17,8 @@ int block_refuse(struct pcidipc_request *rq, int error, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(why, sizeof(why), format, args);
 	va_end(args);
-	pcidipc_warn("%s: pid %d: opcode %u: %s (%s)", block_disk(rq)->name, pcidipc_session_pid(rq->session),
-		     rq->sqe.opcode, why, strerror(-error));
+	pcidipc_warn("%s: pid %d: opcode %u: %s (%s)", block_disk(rq)->name,
+		     pcidipc_session_pid(rq->session), rq->sqe.opcode, why, strerror(-error));
 	return error;
 }
 
@@ -36,8 +36,10 @@ int block_check_info(const struct pcidipc_disk *disk)
 	if (power_of_two(info->dma_align) && (!medium || power_of_two(info->block_bytes)) &&
 	    info->max_bytes <= BLOCK_MAX_BYTES)
 		return 0;
-	pcidipc_err("%s: block_bytes %u and dma_align %u must be powers of two, max_bytes %u at most %u", disk->name,
-		    info->block_bytes, info->dma_align, info->max_bytes, BLOCK_MAX_BYTES);
+	pcidipc_err("%s: block_bytes %u and dma_align %u must be powers of two, max_bytes %u at "
+		    "most %u",
+		    disk->name, info->block_bytes, info->dma_align, info->max_bytes,
+		    BLOCK_MAX_BYTES);
 	return -EINVAL;
 }
 
@@ -52,8 +54,8 @@ int block_check_unused(struct pcidipc_request *rq)
 	const struct io_uring_sqe *sqe = &rq->sqe;
 
 	if (sqe->fd || sqe->ioprio || sqe->rw_flags)
-		return block_refuse(rq, -EINVAL, "fd %d, ioprio %u and flags %#x must be 0", sqe->fd, sqe->ioprio,
-				    sqe->rw_flags);
+		return block_refuse(rq, -EINVAL, "fd %d, ioprio %u and flags %#x must be 0",
+				    sqe->fd, sqe->ioprio, sqe->rw_flags);
 	return 0;
 }
 
@@ -74,10 +76,14 @@ static int refuse_range(struct pcidipc_request *rq, uint64_t off, uint64_t bytes
 	if (info->flags & RINGABI_BLOCK_NO_MEDIUM)
 		return -ENOMEDIUM;
 	if (!bytes || (off | bytes) & (info->block_bytes - 1))
-		return block_refuse(rq, -EINVAL, "offset %llu and length %llu must be multiples of %u, length not 0",
-				    (unsigned long long)off, (unsigned long long)bytes, info->block_bytes);
-	return block_refuse(rq, -ENOSPC, "offset %llu and length %llu reach beyond the disk's %llu bytes",
-			    (unsigned long long)off, (unsigned long long)bytes, (unsigned long long)info->bytes);
+		return block_refuse(
+			rq, -EINVAL,
+			"offset %llu and length %llu must be multiples of %u, length not 0",
+			(unsigned long long)off, (unsigned long long)bytes, info->block_bytes);
+	return block_refuse(rq, -ENOSPC,
+			    "offset %llu and length %llu reach beyond the disk's %llu bytes",
+			    (unsigned long long)off, (unsigned long long)bytes,
+			    (unsigned long long)info->bytes);
 }
 
 /* A range of the disk, in bytes as the client gives it, in blocks as the driver gets it. */
@@ -87,8 +93,9 @@ int block_set_range(struct pcidipc_request *rq, uint64_t off, uint64_t bytes)
 	struct pcidipc_block_io *io = block_io(rq);
 	int shift;
 
-	if (info->flags & RINGABI_BLOCK_NO_MEDIUM || !bytes || (off | bytes) & (info->block_bytes - 1) ||
-	    off > info->bytes || bytes > info->bytes - off)
+	if (info->flags & RINGABI_BLOCK_NO_MEDIUM || !bytes ||
+	    (off | bytes) & (info->block_bytes - 1) || off > info->bytes ||
+	    bytes > info->bytes - off)
 		return refuse_range(rq, off, bytes);
 	shift = __builtin_ctz(info->block_bytes);
 	io->lba = off >> shift;
@@ -102,19 +109,23 @@ static int refuse_buffer(struct pcidipc_request *rq, int error, uint64_t addr, u
 
 	if (!pool)
 		return block_refuse(rq, error, "there is no pool %u", rq->sqe.buf_index);
-	return block_refuse(rq, error, "buffer %#llx of %llu bytes lies outside pool %u of %llu bytes",
+	return block_refuse(rq, error,
+			    "buffer %#llx of %llu bytes lies outside pool %u of %llu bytes",
 			    (unsigned long long)addr, (unsigned long long)bytes, rq->sqe.buf_index,
 			    (unsigned long long)pool->bytes);
 }
 
-/* Where a buffer lies for the device. PCIDIPC_PENDING: its pool has to grow first, the handler will run again. */
-int block_reach(struct pcidipc_request *rq, uint64_t addr, uint64_t bytes, struct pcidipc_segment *segment)
+/* Where a buffer lies for the device. PCIDIPC_PENDING: its pool has to grow first, the handler will
+ * run again. */
+int block_reach(struct pcidipc_request *rq, uint64_t addr, uint64_t bytes,
+		struct pcidipc_segment *segment)
 {
 	uint32_t align = block_disk(rq)->info.dma_align;
 	int ret;
 
 	if (addr & (align - 1))
-		return block_refuse(rq, -EINVAL, "buffer %#llx is not aligned to %u", (unsigned long long)addr, align);
+		return block_refuse(rq, -EINVAL, "buffer %#llx is not aligned to %u",
+				    (unsigned long long)addr, align);
 	segment->bytes = bytes;
 	ret = pcidipc_request_reach(rq, rq->sqe.buf_index, addr, bytes, &segment->iova);
 	if (ret == -ENXIO || ret == -EFAULT)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Block requests that move no data of the disk: flush, zero, discard, identity, health, pass-through. */
+/* Block requests that move no data of the disk: flush, zero, discard, identity, health,
+ * pass-through. */
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <pcidipc/log.h>
@@ -15,8 +16,11 @@ int block_flush(struct pcidipc_request *rq)
 	struct pcidipc_block_io *io = block_io(rq);
 	const struct io_uring_sqe *sqe = &rq->sqe;
 
-	if (sqe->fd || sqe->ioprio || sqe->off || sqe->addr || sqe->len || sqe->fsync_flags & ~IORING_FSYNC_DATASYNC)
-		return block_refuse(rq, -EINVAL, "FSYNC takes no range, no fd, and no flag but IORING_FSYNC_DATASYNC");
+	if (sqe->fd || sqe->ioprio || sqe->off || sqe->addr || sqe->len ||
+	    sqe->fsync_flags & ~IORING_FSYNC_DATASYNC)
+		return block_refuse(
+			rq, -EINVAL,
+			"FSYNC takes no range, no fd, and no flag but IORING_FSYNC_DATASYNC");
 	if (!(io->disk->info.flags & RINGABI_BLOCK_VOLATILE_CACHE))
 		return 0;
 	return block_start(io, PCIDIPC_BLOCK_FLUSH);
@@ -30,8 +34,8 @@ int block_allocate(struct pcidipc_request *rq)
 	if (ret)
 		return ret;
 	if (rq->sqe.len != ZERO_RANGE && rq->sqe.len != PUNCH_HOLE)
-		return block_refuse(rq, -EOPNOTSUPP, "FALLOCATE mode %#x, it must be %#x or %#x", rq->sqe.len, ZERO_RANGE,
-				    PUNCH_HOLE);
+		return block_refuse(rq, -EOPNOTSUPP, "FALLOCATE mode %#x, it must be %#x or %#x",
+				    rq->sqe.len, ZERO_RANGE, PUNCH_HOLE);
 	ret = block_check_changes(rq);
 	if (ret)
 		return ret;
@@ -77,11 +81,12 @@ static int map_argument(struct pcidipc_request *rq, size_t bytes, void **address
 	int ret;
 
 	if (rq->sqe.len < bytes)
-		return block_refuse(rq, -EINVAL, "len %u, it must be %zu or more", rq->sqe.len, bytes);
+		return block_refuse(rq, -EINVAL, "len %u, it must be %zu or more", rq->sqe.len,
+				    bytes);
 	ret = pcidipc_request_map(rq, rq->sqe.buf_index, rq->sqe.addr, bytes, address);
 	if (ret)
-		return block_refuse(rq, ret, "no pool %u, or %zu bytes at %#llx lie outside of it", rq->sqe.buf_index,
-				    bytes, (unsigned long long)rq->sqe.addr);
+		return block_refuse(rq, ret, "no pool %u, or %zu bytes at %#llx lie outside of it",
+				    rq->sqe.buf_index, bytes, (unsigned long long)rq->sqe.addr);
 	return 0;
 }
 
@@ -127,12 +132,16 @@ static int check_passthrough(struct pcidipc_request *rq, const struct ringabi_bl
 	uint32_t most = block_largest(block_disk(rq));
 
 	if (p->kind != RINGABI_BLOCK_PT_NVME_ADMIN && p->kind != RINGABI_BLOCK_PT_SCSI)
-		return block_refuse(rq, -EINVAL, "pass-through of kind %u, it must be 1 or 2", p->kind);
+		return block_refuse(rq, -EINVAL, "pass-through of kind %u, it must be 1 or 2",
+				    p->kind);
 	if (p->flags || p->to_device > 1)
-		return block_refuse(rq, -EINVAL, "pass-through with flags %#x, to_device %u: they must be 0, and 0 or 1",
-				    p->flags, p->to_device);
+		return block_refuse(
+			rq, -EINVAL,
+			"pass-through with flags %#x, to_device %u: they must be 0, and 0 or 1",
+			p->flags, p->to_device);
 	if (p->data_bytes > most)
-		return block_refuse(rq, -EINVAL, "pass-through of %u bytes, the limit is %u", p->data_bytes, most);
+		return block_refuse(rq, -EINVAL, "pass-through of %u bytes, the limit is %u",
+				    p->data_bytes, most);
 	return p->to_device ? block_check_changes(rq) : 0;
 }
 
@@ -142,7 +151,7 @@ static int start_passthrough(struct pcidipc_request *rq, struct answer *answer)
 	const struct ringabi_block_passthrough *p = &answer->passthrough;
 	int ret = check_passthrough(rq, p);
 
-	io->passthrough = (struct pcidipc_segment){ 0 };
+	io->passthrough = (struct pcidipc_segment){0};
 	if (!ret && p->data_bytes)
 		ret = block_reach(rq, p->data, p->data_bytes, &io->passthrough);
 	if (ret) { /* PENDING too: the handler runs again and copies again */
@@ -176,9 +185,10 @@ static int passthrough(struct pcidipc_request *rq)
 /* A pass-through's status goes back whatever became of the command. */
 int block_write_back(struct pcidipc_block_io *io, int res)
 {
-	struct answer *answer = io->kind == PCIDIPC_BLOCK_HEALTH
-					? pcidipc_container_of(io->data, struct answer, health)
-					: pcidipc_container_of(io->data, struct answer, passthrough);
+	struct answer *answer =
+		io->kind == PCIDIPC_BLOCK_HEALTH
+			? pcidipc_container_of(io->data, struct answer, health)
+			: pcidipc_container_of(io->data, struct answer, passthrough);
 
 	if (!res || io->kind == PCIDIPC_BLOCK_PASSTHROUGH)
 		memcpy(answer->to, io->data, answer->bytes);
@@ -205,6 +215,7 @@ int block_command(struct pcidipc_request *rq)
 	case RINGABI_BLOCK_PASSTHROUGH:
 		return passthrough(rq);
 	default:
-		return block_refuse(rq, -EOPNOTSUPP, "cmd_op %#x is none of the block interface", rq->sqe.cmd_op);
+		return block_refuse(rq, -EOPNOTSUPP, "cmd_op %#x is none of the block interface",
+				    rq->sqe.cmd_op);
 	}
 }

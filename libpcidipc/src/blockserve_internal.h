@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of block serving share: blockserve.c (sessions, the scheme), blockserve_rw.c (reads and writes, the
- * hot path), blockserve_command.c (everything else), blockserve_check.c (checks and complaints).
+ * What the parts of block serving share: blockserve.c (sessions, the scheme), blockserve_rw.c
+ * (reads and writes, the hot path), blockserve_command.c (everything else), blockserve_check.c
+ * (checks and complaints).
  */
 #ifndef BLOCKSERVE_INTERNAL_H
 #define BLOCKSERVE_INTERNAL_H
@@ -13,7 +14,8 @@
 #define BLOCK_MAX_BYTES (1u << 30) /* of one request, where the driver sets no limit */
 #define BLOCK_SESSION_ADMIN (1u << 0)
 
-/* For a vectored request: the copy of the client's vector that is validated, and what became of it. */
+/* For a vectored request: the copy of the client's vector that is validated, and what became of it.
+ */
 struct block_vector {
 	struct block_vector *next;
 	struct iovec iov[RINGABI_BLOCK_MAX_IOV];
@@ -43,12 +45,14 @@ static inline struct pcidipc_disk *block_disk(struct pcidipc_request *rq)
 }
 
 /* blockserve_check.c. block_refuse logs, ratelimited, and returns `error`. */
-int block_refuse(struct pcidipc_request *rq, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int block_refuse(struct pcidipc_request *rq, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 int block_check_info(const struct pcidipc_disk *disk);
 int block_check_unused(struct pcidipc_request *rq);
 int block_check_changes(struct pcidipc_request *rq);
 int block_set_range(struct pcidipc_request *rq, uint64_t off, uint64_t bytes);
-int block_reach(struct pcidipc_request *rq, uint64_t addr, uint64_t bytes, struct pcidipc_segment *segment);
+int block_reach(struct pcidipc_request *rq, uint64_t addr, uint64_t bytes,
+		struct pcidipc_segment *segment);
 uint32_t block_largest(const struct pcidipc_disk *disk);
 
 /* blockserve_rw.c */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Block reads and writes: from an SQE to device addresses. Nothing here allocates once a session has warmed up. A
- * handler may run twice for one request (its pool had to grow first), so nothing starts before all is resolved.
+ * Block reads and writes: from an SQE to device addresses. Nothing here allocates once a session
+ * has warmed up. A handler may run twice for one request (its pool had to grow first), so nothing
+ * starts before all is resolved.
  */
 #include <linux/fs.h>
 #include <pcidipc/log.h>
@@ -69,15 +70,16 @@ static int check_flags(struct pcidipc_request *rq, enum pcidipc_block_kind kind)
 	const struct io_uring_sqe *sqe = &rq->sqe;
 
 	if (sqe->fd || sqe->ioprio || sqe->rw_flags & ~RWF_DSYNC)
-		return block_refuse(rq, -EINVAL, "fd %d and ioprio %u must be 0, rw_flags %#x 0 or RWF_DSYNC", sqe->fd,
-				    sqe->ioprio, sqe->rw_flags);
+		return block_refuse(rq, -EINVAL,
+				    "fd %d and ioprio %u must be 0, rw_flags %#x 0 or RWF_DSYNC",
+				    sqe->fd, sqe->ioprio, sqe->rw_flags);
 	return kind == PCIDIPC_BLOCK_WRITE ? block_check_changes(rq) : 0;
 }
 
 static int refuse_length(struct pcidipc_request *rq, uint64_t bytes)
 {
-	return block_refuse(rq, -EINVAL, "%llu bytes in one request, the limit is %u", (unsigned long long)bytes,
-			    block_largest(block_disk(rq)));
+	return block_refuse(rq, -EINVAL, "%llu bytes in one request, the limit is %u",
+			    (unsigned long long)bytes, block_largest(block_disk(rq)));
 }
 
 /* ---- one buffer ---- */
@@ -110,8 +112,8 @@ static int copy_vector(struct pcidipc_request *rq, struct block_vector *vector)
 	int ret = pcidipc_request_map(rq, rq->sqe.buf_index, rq->sqe.addr, bytes, &from);
 
 	if (ret)
-		return block_refuse(rq, ret, "no pool %u, or the iovecs at %#llx lie outside of it", rq->sqe.buf_index,
-				    (unsigned long long)rq->sqe.addr);
+		return block_refuse(rq, ret, "no pool %u, or the iovecs at %#llx lie outside of it",
+				    rq->sqe.buf_index, (unsigned long long)rq->sqe.addr);
 	memcpy(vector->iov, from, bytes);
 	return 0;
 }
@@ -128,7 +130,8 @@ static int add_up(struct pcidipc_request *rq, const struct block_vector *vector,
 		uint64_t bytes = vector->iov[i].iov_len;
 
 		if (!bytes || bytes & (disk->info.block_bytes - 1))
-			return block_refuse(rq, -EINVAL, "iov_len %llu must be a multiple of %u, not 0",
+			return block_refuse(rq, -EINVAL,
+					    "iov_len %llu must be a multiple of %u, not 0",
 					    (unsigned long long)bytes, disk->info.block_bytes);
 		if (bytes > block_largest(disk) - *total)
 			return refuse_length(rq, bytes);
@@ -143,7 +146,8 @@ static int resolve(struct pcidipc_request *rq, struct block_vector *vector, uint
 
 	for (uint32_t i = 0; i < rq->sqe.len; i++) {
 		struct pcidipc_segment next;
-		int ret = block_reach(rq, (uintptr_t)vector->iov[i].iov_base, vector->iov[i].iov_len, &next);
+		int ret = block_reach(rq, (uintptr_t)vector->iov[i].iov_base,
+				      vector->iov[i].iov_len, &next);
 
 		if (ret)
 			return ret;
@@ -178,7 +182,8 @@ int block_rw_vectored(struct pcidipc_request *rq, enum pcidipc_block_kind kind)
 	if (ret)
 		return ret;
 	if (!rq->sqe.len || rq->sqe.len > RINGABI_BLOCK_MAX_IOV)
-		return block_refuse(rq, -EINVAL, "%u iovecs, it must be 1 to %u", rq->sqe.len, RINGABI_BLOCK_MAX_IOV);
+		return block_refuse(rq, -EINVAL, "%u iovecs, it must be 1 to %u", rq->sqe.len,
+				    RINGABI_BLOCK_MAX_IOV);
 	vector = take_vector(block_session(rq->session));
 	if (!vector)
 		return -ENOMEM;

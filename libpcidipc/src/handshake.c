@@ -223,19 +223,22 @@ int consumer_check_hello(struct pcidipc_consumer *c, const struct pcidipc_packet
 static int hello(struct pcidipc_consumer *c)
 {
 	struct pcidipc_packet reply;
-	int ret = consumer_send_hello(c, c->channel);
+	int resets = 0, ret;
 
-	while (!ret) {
+	/* Whoever turns us away may have answered and hung up before we spoke: its answer is still to be read. */
+	consumer_send_hello(c, c->channel);
+	for (;;) {
 		ret = pcidipc_channel_receive(c->channel, &reply, NULL);
 		if (ret > 0) {
 			ret = consumer_check_hello(c, &reply);
 			pcidipc_packet_close(&reply);
 			return ret;
 		}
+		if (ret < 0 && (ret != -EPIPE || resets++))
+			return ret == -EPIPE ? -ENOTCONN : ret;
 		if (!ret)
 			consumer_wait_readable(c->channel, 0);
 	}
-	return ret == -EPIPE ? -ENOTCONN : ret;
 }
 
 int consumer_attach_ring(struct pcidipc_consumer *c)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The PCI interface for a subdriver: claiming its function, configuration space, interrupts, services. */
+/* The PCI interface for a subdriver: claiming its function, configuration space, interrupts,
+ * services. */
 #include <fcntl.h>
 #include <limits.h>
 #include <pcidipc/log.h>
@@ -17,9 +18,10 @@
 
 /* ---- requests ---- */
 
-static struct io_uring_sqe pci_sqe(uint32_t cmd_op, const struct ringabi_pci_arg *arg, uint64_t addr)
+static struct io_uring_sqe pci_sqe(uint32_t cmd_op, const struct ringabi_pci_arg *arg,
+				   uint64_t addr)
 {
-	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD };
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD};
 
 	sqe.cmd_op = cmd_op;
 	sqe.addr = addr;
@@ -27,10 +29,11 @@ static struct io_uring_sqe pci_sqe(uint32_t cmd_op, const struct ringabi_pci_arg
 	return sqe;
 }
 
-int pci_call(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr, uint64_t big[2])
+int pci_call(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr,
+	     uint64_t big[2])
 {
 	struct io_uring_sqe sqe = pci_sqe(cmd_op, &arg, addr);
-	struct pcidipc_cqe cqe = { 0 };
+	struct pcidipc_cqe cqe = {0};
 	int ret = pcidipc_call(pci->consumer, &sqe, &cqe);
 
 	if (big) {
@@ -41,8 +44,9 @@ int pci_call(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg ar
 }
 
 /*
- * The SQ is full: wait for pcid, also inside a task, because a posted write must not let another task run in between.
- * Reaping makes room for failures of posted requests, without which pcid might wait for us. NULL: pcid is gone.
+ * The SQ is full: wait for pcid, also inside a task, because a posted write must not let another
+ * task run in between. Reaping makes room for failures of posted requests, without which pcid might
+ * wait for us. NULL: pcid is gone.
  */
 static struct io_uring_sqe *wait_for_sqe(struct pcidipc_pci *pci)
 {
@@ -78,7 +82,7 @@ static int read_info(struct pcidipc_pci *pci)
 {
 	struct pcidipc_pci_info *info = &pci->info;
 	uint64_t big[2];
-	int ret = pci_call(pci, RINGABI_PCI_INFO, (struct ringabi_pci_arg){ 0 }, 0, big);
+	int ret = pci_call(pci, RINGABI_PCI_INFO, (struct ringabi_pci_arg){0}, 0, big);
 
 	if (ret)
 		return ret;
@@ -92,8 +96,8 @@ static int read_info(struct pcidipc_pci *pci)
 	info->bus = (uint8_t)(big[1] >> 40);
 	info->dev = big[1] >> 35 & 31;
 	info->fn = big[1] >> 32 & 7;
-	snprintf(info->address, sizeof(info->address), "%04x:%02x:%02x.%u", info->segment, info->bus, info->dev,
-		 info->fn);
+	snprintf(info->address, sizeof(info->address), "%04x:%02x:%02x.%u", info->segment,
+		 info->bus, info->dev, info->fn);
 	return 0;
 }
 
@@ -117,7 +121,8 @@ static void forward_event(struct pcidipc_consumer *consumer, uint32_t event, voi
 
 int pcidipc_pci_adopt(struct pcidipc_loop *loop, int channel, struct pcidipc_pci **out)
 {
-	struct pcidipc_consumer_params params = { .interface = RINGABI_INTERFACE_PCI, .sq_entries = PCI_ENTRIES };
+	struct pcidipc_consumer_params params = {.interface = RINGABI_INTERFACE_PCI,
+						 .sq_entries = PCI_ENTRIES};
 	struct pcidipc_pci *pci = calloc(1, sizeof(*pci));
 	int ret;
 
@@ -142,7 +147,8 @@ out:
 	return ret;
 }
 
-/* The fd that pcid left us, checked: a stray variable must not make us talk to some other socket. */
+/* The fd that pcid left us, checked: a stray variable must not make us talk to some other socket.
+ */
 static int inherited_channel(void)
 {
 	const char *text = getenv("PCID_CLIENT_CHANNEL");
@@ -189,7 +195,8 @@ const struct pcidipc_pci_info *pcidipc_pci_info(const struct pcidipc_pci *pci)
 	return &pci->info;
 }
 
-void pcidipc_pci_on_event(struct pcidipc_pci *pci, void (*event)(uint32_t event, void *arg), void *arg)
+void pcidipc_pci_on_event(struct pcidipc_pci *pci, void (*event)(uint32_t event, void *arg),
+			  void *arg)
 {
 	pci->event = event;
 	pci->event_arg = arg;
@@ -199,36 +206,41 @@ void pcidipc_pci_on_event(struct pcidipc_pci *pci, void (*event)(uint32_t event,
 
 int pcidipc_pci_enable(struct pcidipc_pci *pci, bool decode, bool master)
 {
-	struct ringabi_pci_arg arg = { .value = (decode ? RINGABI_PCI_ENABLE_DECODE : 0) |
-						(master ? RINGABI_PCI_ENABLE_MASTER : 0) };
+	struct ringabi_pci_arg arg = {.value = (decode ? RINGABI_PCI_ENABLE_DECODE : 0) |
+					       (master ? RINGABI_PCI_ENABLE_MASTER : 0)};
 
 	return pci_call(pci, RINGABI_PCI_ENABLE, arg, 0, NULL);
 }
 
 int pcidipc_pci_reset(struct pcidipc_pci *pci)
 {
-	return pci_call(pci, RINGABI_PCI_RESET, (struct ringabi_pci_arg){ 0 }, 0, NULL);
+	return pci_call(pci, RINGABI_PCI_RESET, (struct ringabi_pci_arg){0}, 0, NULL);
 }
 
-int pcidipc_pci_config_read(struct pcidipc_pci *pci, unsigned offset, unsigned width, uint32_t *value)
+int pcidipc_pci_config_read(struct pcidipc_pci *pci, unsigned offset, unsigned width,
+			    uint32_t *value)
 {
 	uint64_t big[2];
-	int ret = pci_call(pci, RINGABI_PCI_CONFIG_READ, (struct ringabi_pci_arg){ .width = width }, offset, big);
+	int ret = pci_call(pci, RINGABI_PCI_CONFIG_READ, (struct ringabi_pci_arg){.width = width},
+			   offset, big);
 
 	if (!ret)
 		*value = (uint32_t)big[0];
 	return ret;
 }
 
-int pcidipc_pci_config_write(struct pcidipc_pci *pci, unsigned offset, unsigned width, uint32_t value)
+int pcidipc_pci_config_write(struct pcidipc_pci *pci, unsigned offset, unsigned width,
+			     uint32_t value)
 {
-	return pci_call(pci, RINGABI_PCI_CONFIG_WRITE, (struct ringabi_pci_arg){ .width = width, .value = value },
-			offset, NULL);
+	return pci_call(pci, RINGABI_PCI_CONFIG_WRITE,
+			(struct ringabi_pci_arg){.width = width, .value = value}, offset, NULL);
 }
 
-int pcidipc_pci_find_cap(struct pcidipc_pci *pci, unsigned id, bool extended, unsigned nth, unsigned *bytes)
+int pcidipc_pci_find_cap(struct pcidipc_pci *pci, unsigned id, bool extended, unsigned nth,
+			 unsigned *bytes)
 {
-	struct ringabi_pci_arg arg = { .width = id, .index = nth, .value = extended ? RINGABI_PCI_CAP_EXTENDED : 0 };
+	struct ringabi_pci_arg arg = {
+		.width = id, .index = nth, .value = extended ? RINGABI_PCI_CAP_EXTENDED : 0};
 	uint64_t big[2];
 	int ret = pci_call(pci, RINGABI_PCI_FIND_CAP, arg, 0, big);
 
@@ -254,10 +266,11 @@ static int take_vectors(struct pcidipc_packet *reply, struct pcidipc_vectors *ve
 	return 0;
 }
 
-int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned most, struct pcidipc_vectors *vectors)
+int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned most,
+			      struct pcidipc_vectors *vectors)
 {
 	struct ringabi_alloc_vectors request = {
-		.msg = { .type = RINGABI_MSG_ALLOC_VECTORS, .size = sizeof(request) },
+		.msg = {.type = RINGABI_MSG_ALLOC_VECTORS, .size = sizeof(request)},
 		.least = least,
 		.most = most,
 	};
@@ -271,7 +284,8 @@ int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned 
 	return ret;
 }
 
-/* An eventfd gives its counter, a relayed vector one packet per interrupt; either way level-triggered watches go on. */
+/* An eventfd gives its counter, a relayed vector one packet per interrupt; either way
+ * level-triggered watches go on. */
 int pcidipc_vector_ack(int fd)
 {
 	uint64_t count;
@@ -281,7 +295,7 @@ int pcidipc_vector_ack(int fd)
 
 static void post_irq(struct pcidipc_pci *pci, uint32_t cmd_op, unsigned vector)
 {
-	pci_post(pci, cmd_op, (struct ringabi_pci_arg){ .index = vector }, 0);
+	pci_post(pci, cmd_op, (struct ringabi_pci_arg){.index = vector}, 0);
 }
 
 void pcidipc_pci_mask(struct pcidipc_pci *pci, unsigned vector)
@@ -307,7 +321,7 @@ void pcidipc_pci_unmask_all(struct pcidipc_pci *pci)
 int pcidipc_pci_mask_sync(struct pcidipc_pci *pci, unsigned vector, bool masked)
 {
 	return pci_call(pci, masked ? RINGABI_PCI_IRQ_MASK : RINGABI_PCI_IRQ_UNMASK,
-			(struct ringabi_pci_arg){ .index = vector }, 0, NULL);
+			(struct ringabi_pci_arg){.index = vector}, 0, NULL);
 }
 
 /* ---- services ---- */
@@ -325,9 +339,11 @@ static int take_service(struct pcidipc_packet *reply, struct pcidipc_service *se
 	return 0;
 }
 
-int pcidipc_pci_publish(struct pcidipc_pci *pci, const char *kind, const char *suffix, struct pcidipc_service *service)
+int pcidipc_pci_publish(struct pcidipc_pci *pci, const char *kind, const char *suffix,
+			struct pcidipc_service *service)
 {
-	struct ringabi_publish request = { .msg = { .type = RINGABI_MSG_PUBLISH, .size = sizeof(request) } };
+	struct ringabi_publish request = {
+		.msg = {.type = RINGABI_MSG_PUBLISH, .size = sizeof(request)}};
 	struct pcidipc_packet reply;
 	int ret;
 
@@ -348,5 +364,6 @@ int pcidipc_pci_unpublish(struct pcidipc_pci *pci, struct pcidipc_service *servi
 	close(service->listen_fd);
 	close(service->admin_fd);
 	service->listen_fd = service->admin_fd = -1;
-	return pci_call(pci, RINGABI_PCI_UNPUBLISH, (struct ringabi_pci_arg){ .index = service->id }, 0, NULL);
+	return pci_call(pci, RINGABI_PCI_UNPUBLISH, (struct ringabi_pci_arg){.index = service->id},
+			0, NULL);
 }

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* DMA memory: a driver's own, mapped whole, and its clients' pools, forwarded and mapped as they are used. */
+/* DMA memory: a driver's own, mapped whole, and its clients' pools, forwarded and mapped as they
+ * are used. */
 #include <pcidipc/scheme.h>
 
 #include "pci_internal.h"
 
 static int map_range(struct pcidipc_pci *pci, uint16_t index, uint64_t offset, uint64_t bytes)
 {
-	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD,
-				    .cmd_op = RINGABI_CMD_POOL_MAP,
-				    .addr = offset,
-				    .len = (uint32_t)bytes,
-				    .buf_index = index };
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD,
+				   .cmd_op = RINGABI_CMD_POOL_MAP,
+				   .addr = offset,
+				   .len = (uint32_t)bytes,
+				   .buf_index = index};
 
 	return pcidipc_call(pci->consumer, &sqe, NULL);
 }
@@ -22,7 +23,8 @@ static int map_all(struct pcidipc_pci *pci, uint16_t index, uint64_t bytes)
 	for (uint64_t at = 0; at < bytes && !ret; at += RINGABI_POOL_CHUNK) {
 		uint64_t left = bytes - at;
 
-		ret = map_range(pci, index, at, left < RINGABI_POOL_CHUNK ? left : RINGABI_POOL_CHUNK);
+		ret = map_range(pci, index, at,
+				left < RINGABI_POOL_CHUNK ? left : RINGABI_POOL_CHUNK);
 	}
 	return ret;
 }
@@ -34,8 +36,8 @@ int pcidipc_dma_create(struct pcidipc_pci *pci, uint64_t bytes, struct pcidipc_d
 	if (ret)
 		return ret;
 	bytes = pcidipc_pool_bytes(dma->pool);
-	ret = pcidipc_consumer_attach_pool_fd(pci->consumer, pcidipc_pool_fd(dma->pool), bytes, &dma->index,
-					      &dma->iova);
+	ret = pcidipc_consumer_attach_pool_fd(pci->consumer, pcidipc_pool_fd(dma->pool), bytes,
+					      &dma->index, &dma->iova);
 	if (!ret) {
 		ret = map_all(pci, dma->index, bytes);
 		if (ret)
@@ -55,10 +57,12 @@ void pcidipc_dma_destroy(struct pcidipc_pci *pci, struct pcidipc_dma *dma)
 
 int pcidipc_pci_pool_attach(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool)
 {
-	return pcidipc_consumer_attach_pool_fd(pci->consumer, pool->fd, pool->bytes, &pool->forwarded, &pool->iova);
+	return pcidipc_consumer_attach_pool_fd(pci->consumer, pool->fd, pool->bytes,
+					       &pool->forwarded, &pool->iova);
 }
 
-int pcidipc_pci_pool_map(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool, uint64_t offset, uint64_t bytes)
+int pcidipc_pci_pool_map(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool, uint64_t offset,
+			 uint64_t bytes)
 {
 	return map_range(pci, pool->forwarded, offset, bytes);
 }

@@ -13,7 +13,8 @@ struct pcidipc_pci {
 	void *event_arg;
 };
 
-int pci_call(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr, uint64_t big[2]);
+int pci_call(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr,
+	     uint64_t big[2]);
 void pci_post(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr);
 
 #endif

@@ -8,7 +8,8 @@
 static int region_bytes(struct pcidipc_pci *pci, unsigned region, uint64_t *bytes)
 {
 	uint64_t big[2];
-	int ret = pci_call(pci, RINGABI_PCI_REGION_INFO, (struct ringabi_pci_arg){ .index = region }, 0, big);
+	int ret = pci_call(pci, RINGABI_PCI_REGION_INFO, (struct ringabi_pci_arg){.index = region},
+			   0, big);
 
 	if (ret)
 		return ret;
@@ -16,8 +17,10 @@ static int region_bytes(struct pcidipc_pci *pci, unsigned region, uint64_t *byte
 	return big[0] ? 0 : -ENXIO;
 }
 
-/* Map the region but for its holes: the address range is reserved first, so that the pieces keep their distance. */
-static int map_around_holes(struct pcidipc_mmio *mmio, const struct ringabi_map_region_reply *r, int fd)
+/* Map the region but for its holes: the address range is reserved first, so that the pieces keep
+ * their distance. */
+static int map_around_holes(struct pcidipc_mmio *mmio, const struct ringabi_map_region_reply *r,
+			    int fd)
 {
 	uint64_t at = 0;
 	void *base = mmap(NULL, r->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -27,8 +30,9 @@ static int map_around_holes(struct pcidipc_mmio *mmio, const struct ringabi_map_
 	for (unsigned i = 0; i <= r->holes; i++) {
 		uint64_t end = i < r->holes ? r->hole[i].offset : r->bytes;
 
-		if (end > at && mmap((char *)base + at, end - at, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-				     fd, (off_t)(r->offset + at)) == MAP_FAILED) {
+		if (end > at &&
+		    mmap((char *)base + at, end - at, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, (off_t)(r->offset + at)) == MAP_FAILED) {
 			int ret = -errno;
 
 			munmap(base, r->bytes);
@@ -59,7 +63,7 @@ static int take_region(struct pcidipc_mmio *mmio, struct pcidipc_packet *reply)
 int pcidipc_pci_map(struct pcidipc_pci *pci, unsigned region, struct pcidipc_mmio *mmio)
 {
 	struct ringabi_map_region request = {
-		.msg = { .type = RINGABI_MSG_MAP_REGION, .size = sizeof(request) },
+		.msg = {.type = RINGABI_MSG_MAP_REGION, .size = sizeof(request)},
 		.region = region,
 	};
 	struct pcidipc_packet reply;
@@ -87,15 +91,16 @@ void pcidipc_mmio_unmap(struct pcidipc_mmio *mmio)
 
 uint64_t pcidipc_mmio_read_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width)
 {
-	struct ringabi_pci_arg arg = { .index = mmio->region, .width = width };
+	struct ringabi_pci_arg arg = {.index = mmio->region, .width = width};
 	uint64_t big[2];
 
 	return pci_call(mmio->pci, RINGABI_PCI_MMIO_READ, arg, offset, big) ? UINT64_MAX : big[0];
 }
 
-void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width, uint64_t value)
+void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width,
+			     uint64_t value)
 {
-	struct ringabi_pci_arg arg = { .index = mmio->region, .width = width, .value = value };
+	struct ringabi_pci_arg arg = {.index = mmio->region, .width = width, .value = value};
 
 	pci_post(mmio->pci, RINGABI_PCI_MMIO_WRITE, arg, offset);
 }

@@ -13,10 +13,11 @@
 #include "scheme_internal.h"
 
 #define POOL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+#define EVERYBODY UINT64_MAX
 
 struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *s, uint32_t index)
 {
-	if (index >= RINGABI_MAX_POOLS || !s->pools[index] || s->pools[index]->detaching)
+	if (index >= RINGABI_MAX_POOLS || !s->pools[index] || s->pools[index]->users_before != EVERYBODY)
 		return NULL;
 	return &s->pools[index]->view;
 }
@@ -104,10 +105,10 @@ int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m,
 	pool = new_pool(s, m->index, m->bytes, fd);
 	if (!pool)
 		return -ENOMEM;
-	pool->detaching = true; /* not to be used yet */
+	pool->users_before = 0;
 	s->pools[m->index] = pool;
 	ret = s->scheme->pool_attach ? s->scheme->pool_attach(s, &pool->view) : 0;
-	pool->detaching = false;
+	pool->users_before = EVERYBODY;
 	*iova = pool->view.iova;
 	if (!ret)
 		return 0;
@@ -237,9 +238,11 @@ static int park(struct pcidipc_request *rq, struct pcidipc_pool_view *view, uint
 static int check_range(struct pcidipc_request *rq, uint32_t index, uint64_t offset, uint64_t bytes,
 		       struct pcidipc_pool_view **pool)
 {
-	*pool = pcidipc_session_pool(rq->session, index);
-	if (!*pool)
+	struct session_pool *p = index < RINGABI_MAX_POOLS ? rq->session->pools[index] : NULL;
+
+	if (!p || rq->order >= p->users_before)
 		return -ENXIO;
+	*pool = &p->view;
 	if (offset > (*pool)->bytes || bytes > (*pool)->bytes - offset)
 		return -EFAULT;
 	return 0;
@@ -314,7 +317,7 @@ int reach_command(struct pcidipc_request *rq)
 		ret = pcidipc_spawn(s->loop, detach_task, rq);
 		if (ret)
 			return ret;
-		s->pools[rq->sqe.buf_index]->detaching = true;
+		s->pools[rq->sqe.buf_index]->users_before = rq->order;
 		return PCIDIPC_PENDING;
 	default:
 		return -EOPNOTSUPP;

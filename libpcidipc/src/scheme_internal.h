@@ -32,7 +32,8 @@ enum request_state {
 struct session_pool {
 	struct pcidipc_pool_view view;
 	struct pcidipc_task_mutex growing;
-	bool detaching;
+	uint64_t users_before; /* requests whose order is lower may use it: none while it is attached, all, or those
+				  before its detach */
 };
 
 struct queued_packet {

@@ -87,14 +87,25 @@ static int receive_line(int fd, char **line)
 	}
 }
 
+/* In one piece. */
+static int send_request(int fd, struct json_object *request)
+{
+	const char *json = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
+	char *line;
+	int bytes = asprintf(&line, "%s\n", json), error;
+
+	if (bytes < 0)
+		return -ENOMEM;
+	error = send_line(fd, line, (size_t)bytes);
+	free(line);
+	return error;
+}
+
 static int exchange(const struct ctl *ctl, int fd, struct json_object *request, char **line)
 {
-	const char *text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
-	int error = send_line(fd, text, strlen(text));
+	int error = send_request(fd, request);
 
 	*line = NULL;
-	if (!error)
-		error = send_line(fd, "\n", 1);
 	if (!error)
 		error = receive_line(fd, line);
 	if (error == -EAGAIN)
@@ -156,16 +167,42 @@ int control_ask(const struct ctl *ctl, const char *command, const char *function
 	return code;
 }
 
+/* What is no object would have to be asked about at every turn. */
+static void keep_objects(struct json_object *array)
+{
+	for (size_t i = json_object_array_length(array); i-- > 0;)
+		if (!json_object_is_type(json_object_array_get_idx(array, i), json_type_object))
+			json_object_array_del_idx(array, i, 1);
+}
+
+static int wrong_type(const struct ctl *ctl, const char *command, struct json_object **result)
+{
+	json_object_put(*result);
+	*result = NULL;
+	return ctl_fail(ctl, CTL_FAILED, -EPROTO,
+			"pcid's answer to \"%s\" is of another type than it should be", command);
+}
+
 int control_ask_array(const struct ctl *ctl, const char *command, struct json_object **result)
 {
 	int code = control_ask(ctl, command, NULL, result);
 
-	if (code || json_object_is_type(*result, json_type_array))
+	if (code)
 		return code;
-	json_object_put(*result);
-	*result = NULL;
-	return ctl_fail(ctl, CTL_FAILED, -EPROTO, "pcid's answer to \"%s\" is not an array",
-			command);
+	if (!json_object_is_type(*result, json_type_array))
+		return wrong_type(ctl, command, result);
+	keep_objects(*result);
+	return CTL_OK;
+}
+
+int control_ask_object(const struct ctl *ctl, const char *command, const char *function,
+		       struct json_object **result)
+{
+	int code = control_ask(ctl, command, function, result);
+
+	if (code || json_object_is_type(*result, json_type_object))
+		return code;
+	return wrong_type(ctl, command, result);
 }
 
 uint64_t field_u64(struct json_object *object, const char *key)

@@ -56,7 +56,10 @@ int ctl_print_json(const struct ctl *ctl, struct json_object *object);
  * ---- */
 int control_ask(const struct ctl *ctl, const char *command, const char *function,
 		struct json_object **result);
-/* As control_ask; the result must be an array. */
+/* As control_ask; the result must be an object. */
+int control_ask_object(const struct ctl *ctl, const char *command, const char *function,
+		       struct json_object **result);
+/* As control_ask; the result must be an array, of objects. */
 int control_ask_array(const struct ctl *ctl, const char *command, struct json_object **result);
 
 /* Fields of an object, with a default where they are missing, null or of another type. */

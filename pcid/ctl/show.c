@@ -176,7 +176,7 @@ int cmd_show(struct ctl *ctl)
 	int code = parse_function(ctl, address);
 
 	if (!code)
-		code = control_ask(ctl, "show", address, &function);
+		code = control_ask_object(ctl, "show", address, &function);
 	if (code)
 		return code;
 	if (ctl->json) {

@@ -155,7 +155,7 @@ int cmd_stats(struct ctl *ctl)
 {
 	struct json_object *stats;
 	char text[32];
-	int code = control_ask(ctl, "stats", NULL, &stats);
+	int code = control_ask_object(ctl, "stats", NULL, &stats);
 
 	if (code)
 		return code;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # The headers in ringabi/ compile alone and together, as C11, as C++17 and freestanding, with gcc and, where it is
-# installed, clang. The last line is "abi: N passed, N failed".
+# installed, clang; and the tables of docs/ring-abi.md say what they say. The last line is "abi: N passed, N failed".
 set -u
 
 cd "$(dirname "$0")/../.." || exit 1
@@ -17,7 +17,7 @@ count()
 	else
 		failed=$((failed + 1))
 		echo "FAILED: $1"
-		cat "$work/out"
+		head -n 20 "$work/out"
 	fi
 }
 
@@ -40,7 +40,7 @@ bad()
 }
 
 # Only the kernel's headers, and none of the C library's or the compiler's.
-mkdir "$work/kernel"
+mkdir "$work/kernel" "$work/spec"
 for dir in linux asm asm-generic; do
 	for root in /usr/include "/usr/include/$(${CC:-gcc} -print-multiarch 2>/dev/null)"; do
 		[ -d "$root/$dir" ] && ln -s "$root/$dir" "$work/kernel/$dir" && break
@@ -74,6 +74,27 @@ check_cxx()
 	bad "a wrong offset" "$1" -x c++ -std=c++17 "$work/wrong.c"
 }
 
+# The specification: every number in its tables, and every constant of the headers in it.
+check_tables()
+{
+	{
+		for header in ringabi/*.h; do
+			echo "#include <$header>"
+		done
+		awk -f tests/abi/tables.awk docs/ring-abi.md
+	} >"$work/spec/tables.c"
+	good tables "$1" -x c -std=gnu11 "$work/spec/tables.c"
+	[ "$(grep -c Static_assert "$work/spec/tables.c")" -gt 400 ]
+	count "docs/ring-abi.md: most of its tables were not understood" $?
+	sed -n 's/^#define \(RINGABI_[A-Z0-9_]*[A-Z0-9]\) .*/\1/p' ringabi/*.h | grep -v RINGABI_OPEN_ALL |
+		while read -r constant; do
+			grep -q "$constant" docs/ring-abi.md || echo "$constant is not in docs/ring-abi.md"
+		done >"$work/out"
+	[ ! -s "$work/out" ]
+	count "docs/ring-abi.md" $?
+}
+
+check_tables "${CC:-gcc}"
 for compiler in gcc clang; do
 	command -v $compiler >/dev/null 2>&1 && check_c $compiler
 done

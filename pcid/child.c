@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Children: what a driver announces below its function (USB interfaces). pcid looks for a driver, starts it, and joins
+ * the two by a fresh channel, whose other end goes to the announcer.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <pcidipc/log.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver.h"
+
+/* ---- announcing ---- */
+
+static bool text_ok(const char *text, size_t room, bool path)
+{
+	size_t n = strnlen(text, room);
+
+	if (n == room || (path && !n))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (path ? !isalnum(c) && !strchr(".:-", c) : c < ' ' || c == 0x7f)
+			return false;
+	}
+	return true;
+}
+
+static int refuse(struct pcid_driver *d, const struct ringabi_announce *m, int error, const char *why)
+{
+	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: child %u was not accepted: %s", d->name, m->child, why);
+	return error;
+}
+
+static int check(struct pcid_driver *d, const struct ringabi_announce *m)
+{
+	if (!d->function)
+		return refuse(d, m, -EINVAL, "children have no children");
+	if (m->interface != RINGABI_INTERFACE_USB)
+		return refuse(d, m, -EINVAL, "only USB interfaces can be announced");
+	if (m->reserved || !text_ok(m->path, sizeof(m->path), true) ||
+	    !text_ok(m->name, sizeof(m->name), false))
+		return refuse(d, m, -EINVAL, "its path or name is no text, or a reserved field is not 0");
+	pcid_list_for_each(child, &d->children, struct pcid_child, link)
+		if (child->number == m->child || !strcmp(child->path, m->path))
+			return refuse(d, m, -EEXIST, "there is one with its number or path");
+	if (d->nchildren >= d->stanza->max_children)
+		return refuse(d, m, -EDQUOT, "max_children is reached");
+	return 0;
+}
+
+static struct pcid_child *new_child(struct pcid_driver *d, const struct ringabi_announce *m)
+{
+	struct pcid_child *child = calloc(1, sizeof(*child));
+
+	if (!child)
+		return NULL;
+	child->parent = d;
+	child->number = m->child;
+	child->interface = m->interface;
+	child->id = (struct pcid_identity){
+		.below = PCID_BELOW_USB,
+		.vendor = m->vendor,
+		.device = m->product,
+		.class_code = m->class_code,
+		.subclass = m->subclass,
+		.interface = m->protocol,
+	};
+	memcpy(child->path, m->path, strlen(m->path));
+	memcpy(child->name, m->name, strlen(m->name));
+	pcid_list_append(&d->children, &child->link);
+	d->nchildren++;
+	return child;
+}
+
+/* -ENOENT: no driver is configured for it. */
+static int match(struct pcid_child *child)
+{
+	struct pcid *pcid = child->parent->pcid;
+	struct pcid_stanza *stanza = pcid_match(pcid->config, &child->id);
+
+	if (!stanza)
+		return -ENOENT;
+	return pcid_driver_start(pcid, stanza, NULL, child->parent, child);
+}
+
+int pcid_child_announce(struct pcid_driver *d, const struct ringabi_announce *m)
+{
+	struct pcid_child *child;
+	int ret = check(d, m);
+
+	if (ret)
+		return ret;
+	child = new_child(d, m);
+	if (!child)
+		return -ENOMEM;
+	pcidipc_info("%s: below it there is %s (%s)", d->name, child->path, child->name);
+	ret = match(child);
+	return ret;
+}
+
+unsigned pcid_children_match(struct pcid_driver *d)
+{
+	unsigned n = 0;
+
+	pcid_list_for_each(child, &d->children, struct pcid_child, link)
+		if (!child->driver)
+			n += !match(child);
+	return n;
+}
+
+/* ---- going ---- */
+
+static void remove_child(struct pcid_child *child, enum pcid_stop why)
+{
+	struct pcid_driver *driver = child->driver;
+
+	pcid_list_remove(&child->link);
+	child->parent->nchildren--;
+	free(child);
+	if (!driver)
+		return;
+	driver->child = NULL;
+	pcid_driver_stop(driver, why);
+}
+
+int pcid_child_gone(struct pcid_driver *d, uint32_t number)
+{
+	pcid_list_for_each(child, &d->children, struct pcid_child, link) {
+		if (child->number != number)
+			continue;
+		remove_child(child, PCID_STOP_REMOVED);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+void pcid_children_remove(struct pcid_driver *d, enum pcid_stop why)
+{
+	pcid_list_for_each_safe(child, after, &d->children, struct pcid_child, link)
+		remove_child(child, why);
+}
+
+void pcid_child_release(struct pcid_driver *d)
+{
+	if (d->child)
+		d->child->driver = NULL;
+	d->child = NULL;
+}
+
+/* ---- joining ---- */
+
+int pcid_child_adopt(struct pcid_child *child, int channel)
+{
+	struct ringabi_adopt m = {
+		.msg = { .type = RINGABI_MSG_ADOPT, .size = sizeof(m) },
+		.child = child->number,
+	};
+	struct pcid_driver *parent = child->parent;
+
+	if (!parent->session)
+		return -ENOTCONN;
+	return pcidipc_channel_send(pcidipc_session_channel(parent->session), &m.msg, &channel, 1);
+}

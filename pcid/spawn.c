@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Starting a driver's process: its fds and nothing else, another user, no capabilities, and no way back to any. What
+ * runs between fork and exec makes system calls only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pcidipc/task.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "driver.h"
+
+#define CHANNEL_FD 3
+#define PARENT_FD 4
+#define STATUS_FD 5 /* until exec */
+#define SAFE_FD 16  /* above all of these */
+#define MAX_FILES 4096
+#define MAX_ENV 32
+
+enum step {
+	STEP_FDS,
+	STEP_LIMITS,
+	STEP_USER,
+	STEP_CAPABILITIES,
+	STEP_PARENT,
+	STEP_EXEC,
+};
+
+static const char *const step_names[] = {
+	[STEP_FDS] = "arranging file descriptors",
+	[STEP_LIMITS] = "setting resource limits",
+	[STEP_USER] = "changing the user",
+	[STEP_CAPABILITIES] = "dropping capabilities",
+	[STEP_PARENT] = "pcid ended meanwhile",
+	[STEP_EXEC] = "executing it",
+};
+
+struct status {
+	int error;
+	int step;
+};
+
+/* ---- the environment: a short list, because pcid's own is none of a driver's business ---- */
+
+struct environment {
+	char *entry[MAX_ENV + 1];
+	char channel[32], parent[32];
+};
+
+static bool wanted(const char *entry)
+{
+	static const char *const names[] = { "PATH=",	       "LANG=",		"TZ=",
+					     "PCIDIPC_LOOP=",  "ASAN_OPTIONS=", "UBSAN_OPTIONS=",
+					     "LSAN_OPTIONS=", "TSAN_OPTIONS=" };
+
+	if (!strncmp(entry, "LC_", 3))
+		return true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (!strncmp(entry, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
+static void make_environment(struct environment *env, const struct pcid_spawn *spawn)
+{
+	extern char **environ;
+	unsigned n = 0;
+
+	for (char **e = environ; *e && n < MAX_ENV - 3; e++)
+		if (wanted(*e))
+			env->entry[n++] = *e;
+	/* Its standard error is a pipe of ours: with the levels, so that they are not lost. */
+	env->entry[n++] = (char *)"JOURNAL_STREAM=pcid";
+	snprintf(env->channel, sizeof(env->channel), "PCID_CLIENT_CHANNEL=%d", CHANNEL_FD);
+	env->entry[n++] = env->channel;
+	snprintf(env->parent, sizeof(env->parent), "PCID_PARENT_CHANNEL=%d", PARENT_FD);
+	if (spawn->parent_channel >= 0)
+		env->entry[n++] = env->parent;
+	env->entry[n] = NULL;
+}
+
+/* ---- in the child ---- */
+
+static _Noreturn void give_up(int status_fd, enum step step)
+{
+	struct status status = { .error = errno, .step = step };
+
+	(void)!write(status_fd, &status, sizeof(status));
+	_exit(127);
+}
+
+/* Out of the way of the numbers that they are to have. */
+static int move_up(int fd)
+{
+	return fd < 0 ? -1 : fcntl(fd, F_DUPFD, SAFE_FD);
+}
+
+static int arrange_fds(const struct pcid_spawn *spawn, int *status_fd)
+{
+	int null = open("/dev/null", O_RDWR);
+	int channel = move_up(spawn->channel);
+	int parent = move_up(spawn->parent_channel);
+	int output = move_up(spawn->output);
+	int status = move_up(*status_fd);
+
+	if (null < 0 || channel < 0 || output < 0 || status < 0)
+		return -1;
+	*status_fd = status;
+	if (dup2(status, STATUS_FD) < 0 || fcntl(STATUS_FD, F_SETFD, FD_CLOEXEC))
+		return -1;
+	*status_fd = STATUS_FD;
+	if (dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0 ||
+	    dup2(channel, CHANNEL_FD) < 0)
+		return -1;
+	if (parent < 0)
+		close(PARENT_FD);
+	else if (dup2(parent, PARENT_FD) < 0)
+		return -1;
+	return (int)syscall(SYS_close_range, STATUS_FD + 1, ~0u, 0);
+}
+
+static int reset_signals(void)
+{
+	sigset_t none;
+
+	for (int i = 1; i < NSIG; i++)
+		if (i != SIGKILL && i != SIGSTOP)
+			signal(i, SIG_DFL);
+	sigemptyset(&none);
+	return sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int limit(int resource, rlim_t most)
+{
+	struct rlimit old, new = { .rlim_cur = most, .rlim_max = most };
+
+	if (getrlimit(resource, &old))
+		return -1;
+	if (old.rlim_max < most)
+		new.rlim_cur = new.rlim_max = old.rlim_max;
+	return setrlimit(resource, &new);
+}
+
+/* No core: it would hold clients' data. */
+static int set_limits(void)
+{
+	return limit(RLIMIT_CORE, 0) || limit(RLIMIT_NOFILE, MAX_FILES) ? -1 : 0;
+}
+
+/* What an exec by uid 0 could gain is bounded here; without the right to do so there is nothing to gain either. */
+static void drop_bounding_set(void)
+{
+	for (int cap = 0; cap < 64; cap++)
+		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0))
+			return;
+}
+
+static int change_user(const struct pcid_spawn *spawn)
+{
+	if (geteuid() || spawn->uid == PCID_KEEP_ID)
+		return 0;
+	if (setgroups(0, NULL) || setresgid(spawn->gid, spawn->gid, spawn->gid))
+		return -1;
+	return setresuid(spawn->uid, spawn->uid, spawn->uid);
+}
+
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+
+	if (syscall(SYS_capset, &header, none))
+		return -1;
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+/* After the change of user, which clears it; then look whether pcid died before. */
+static int die_with(pid_t parent)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
+		return -1;
+	errno = ESRCH;
+	return getppid() == parent ? 0 : -1;
+}
+
+static _Noreturn void run_child(const struct pcid_spawn *spawn, char *const *env, pid_t parent, int status)
+{
+	setsid();
+	umask(077);
+	if (reset_signals() || arrange_fds(spawn, &status) || chdir("/"))
+		give_up(status, STEP_FDS);
+	if (set_limits())
+		give_up(status, STEP_LIMITS);
+	drop_bounding_set();
+	if (change_user(spawn))
+		give_up(status, STEP_USER);
+	if (drop_capabilities())
+		give_up(status, STEP_CAPABILITIES);
+	if (die_with(parent))
+		give_up(status, STEP_PARENT);
+	execve(spawn->path, spawn->args, env);
+	give_up(status, STEP_EXEC);
+}
+
+/* ---- in pcid ---- */
+
+static void reap(pid_t pid, int pidfd)
+{
+	if (pidfd >= 0)
+		close(pidfd);
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* Closed by exec, or it says what went wrong. */
+static int await_exec(int fd, const char **step)
+{
+	struct status status;
+	ssize_t n;
+
+	pcidipc_task_wait_fd(fd, EPOLLIN, 0);
+	n = read(fd, &status, sizeof(status));
+	if (n != sizeof(status))
+		return 0;
+	*step = status.step >= 0 && status.step <= STEP_EXEC ? step_names[status.step] : "?";
+	return status.error > 0 ? -status.error : -EIO;
+}
+
+int pcid_spawn(const struct pcid_spawn *spawn, pid_t *pid, int *pidfd, const char **step)
+{
+	struct environment env;
+	pid_t self = getpid();
+	int status[2], ret;
+
+	*step = "making a pipe";
+	if (pipe2(status, O_CLOEXEC))
+		return -errno;
+	make_environment(&env, spawn);
+	*step = "making a process";
+	*pid = fork();
+	if (!*pid)
+		run_child(spawn, env.entry, self, status[1]);
+	ret = *pid < 0 ? -errno : 0;
+	close(status[1]);
+	if (!ret) {
+		*pidfd = pidfd_open(*pid, 0);
+		ret = *pidfd < 0 ? -errno : await_exec(status[0], step);
+		if (ret)
+			reap(*pid, *pidfd);
+	}
+	close(status[0]);
+	return ret;
+}
