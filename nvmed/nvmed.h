@@ -37,6 +37,7 @@ struct controller {
 	volatile uint32_t *shadow, *event; /* shadow doorbells, or NULL */
 
 	struct pair *pairs[MAX_PAIRS];
+	struct pcidipc_task_mutex pairs_lock; /* an identifier is free only when its queues are deleted */
 	struct pcidipc_poller poller;
 	struct pcidipc_watch admin_irq, io_irq;
 	bool io_masked;

@@ -93,11 +93,10 @@ static struct pair *least_used(struct controller *c)
 
 int pair_get(struct controller *c, struct pair **pair)
 {
-	static struct pcidipc_task_mutex lock;
 	int ret = -EBUSY;
 	unsigned i = 0;
 
-	pcidipc_task_lock(&lock);
+	pcidipc_task_lock(&c->pairs_lock);
 	while (i < c->max_pairs && c->pairs[i])
 		i++;
 	*pair = i < c->max_pairs ? make_pair(c, (uint16_t)(i + 1), &ret) : NULL;
@@ -105,10 +104,11 @@ int pair_get(struct controller *c, struct pair **pair)
 		c->pairs[i] = *pair;
 	else
 		*pair = least_used(c);
-	pcidipc_task_unlock(&lock);
+	if (*pair)
+		(*pair)->users++;
+	pcidipc_task_unlock(&c->pairs_lock);
 	if (!*pair)
 		return ret;
-	(*pair)->users++;
 	return 0;
 }
 
@@ -116,13 +116,15 @@ void pair_put(struct pair *p)
 {
 	struct controller *c = p->controller;
 
-	if (--p->users)
-		return;
-	c->pairs[p->queue.id - 1] = NULL;
-	delete_queue(c, nvme_admin_delete_sq, p->queue.id);
-	delete_queue(c, nvme_admin_delete_cq, p->queue.id);
-	nvme_queue_destroy(&p->queue);
-	free(p);
+	pcidipc_task_lock(&c->pairs_lock);
+	if (!--p->users) {
+		delete_queue(c, nvme_admin_delete_sq, p->queue.id);
+		delete_queue(c, nvme_admin_delete_cq, p->queue.id);
+		c->pairs[p->queue.id - 1] = NULL;
+		nvme_queue_destroy(&p->queue);
+		free(p);
+	}
+	pcidipc_task_unlock(&c->pairs_lock);
 }
 
 /* ---- polling ---- */

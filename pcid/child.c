@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Children: what a driver announces below its function (USB interfaces). pcid looks for a driver, starts it, and joins
- * the two by a fresh channel, whose other end goes to the announcer.
+ * Children: what a driver announces below its function (USB interfaces). pcid looks for a driver,
+ * starts it, and joins the two by a fresh channel, whose other end goes to the announcer.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -28,9 +28,11 @@ static bool text_ok(const char *text, size_t room, bool path)
 	return true;
 }
 
-static int refuse(struct pcid_driver *d, const struct ringabi_announce *m, int error, const char *why)
+static int refuse(struct pcid_driver *d, const struct ringabi_announce *m, int error,
+		  const char *why)
 {
-	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: child %u was not accepted: %s", d->name, m->child, why);
+	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: child %u was not accepted: %s", d->name,
+				m->child, why);
 	return error;
 }
 
@@ -42,10 +44,14 @@ static int check(struct pcid_driver *d, const struct ringabi_announce *m)
 		return refuse(d, m, -EINVAL, "only USB interfaces can be announced");
 	if (m->reserved || !text_ok(m->path, sizeof(m->path), true) ||
 	    !text_ok(m->name, sizeof(m->name), false))
-		return refuse(d, m, -EINVAL, "its path or name is no text, or a reserved field is not 0");
-	pcid_list_for_each(child, &d->children, struct pcid_child, link)
-		if (child->number == m->child || !strcmp(child->path, m->path))
-			return refuse(d, m, -EEXIST, "there is one with its number or path");
+		return refuse(d, m, -EINVAL,
+			      "its path or name is no text, or a reserved field is not 0");
+	pcid_list_for_each(
+		child, &d->children, struct pcid_child,
+		link) if (child->number == m->child ||
+			  !strcmp(child->path,
+				  m->path)) return refuse(d, m, -EEXIST,
+							  "there is one with its number or path");
 	if (d->nchildren >= d->stanza->max_children)
 		return refuse(d, m, -EDQUOT, "max_children is reached");
 	return 0;
@@ -105,9 +111,8 @@ unsigned pcid_children_match(struct pcid_driver *d)
 {
 	unsigned n = 0;
 
-	pcid_list_for_each(child, &d->children, struct pcid_child, link)
-		if (!child->driver)
-			n += !match(child);
+	pcid_list_for_each(child, &d->children, struct pcid_child, link) if (!child->driver) n +=
+		!match(child);
 	return n;
 }
 
@@ -128,7 +133,8 @@ static void remove_child(struct pcid_child *child, enum pcid_stop why)
 
 int pcid_child_gone(struct pcid_driver *d, uint32_t number)
 {
-	pcid_list_for_each(child, &d->children, struct pcid_child, link) {
+	pcid_list_for_each(child, &d->children, struct pcid_child, link)
+	{
 		if (child->number != number)
 			continue;
 		remove_child(child, PCID_STOP_REMOVED);
@@ -155,7 +161,7 @@ void pcid_child_release(struct pcid_driver *d)
 int pcid_child_adopt(struct pcid_child *child, int channel)
 {
 	struct ringabi_adopt m = {
-		.msg = { .type = RINGABI_MSG_ADOPT, .size = sizeof(m) },
+		.msg = {.type = RINGABI_MSG_ADOPT, .size = sizeof(m)},
 		.child = child->number,
 	};
 	struct pcid_driver *parent = child->parent;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The functions on the bus and the drivers for them: matching, what the bus tells, looking up, ending. */
+/* The functions on the bus and the drivers for them: matching, what the bus tells, looking up,
+ * ending. */
 #include <errno.h>
 #include <pcidipc/log.h>
 #include <stdlib.h>
@@ -7,6 +8,8 @@
 
 #include "driver.h"
 #include "pcid.h"
+
+#define FORGET_POLL_NS 1000000u
 
 void pcid_init(struct pcid *pcid, struct pcidipc_loop *loop, struct pcid_config *config)
 {
@@ -97,7 +100,8 @@ struct pcid_function *pcid_find_function(struct pcid *pcid, const char *address)
 {
 	if (!pcid->bus_started)
 		return NULL;
-	for (struct pcidipc_list *l = pcid->bus->functions.next; l != &pcid->bus->functions; l = l->next)
+	for (struct pcidipc_list *l = pcid->bus->functions.next; l != &pcid->bus->functions;
+	     l = l->next)
 		if (!strcmp(function_at(l)->address, address))
 			return function_at(l);
 	return NULL;
@@ -105,9 +109,8 @@ struct pcid_function *pcid_find_function(struct pcid *pcid, const char *address)
 
 struct pcid_driver *pcid_find_driver(struct pcid *pcid, const char *where)
 {
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
-		if (!strcmp(d->where, where) && d->state != PCID_GONE)
-			return d;
+	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver,
+			   link) if (!strcmp(d->where, where) && d->state != PCID_GONE) return d;
 	return NULL;
 }
 
@@ -145,10 +148,10 @@ unsigned pcid_match_all(struct pcid *pcid)
 
 	if (!pcid->bus_started)
 		return 0;
-	for (struct pcidipc_list *l = pcid->bus->functions.next; l != &pcid->bus->functions; l = l->next)
+	for (struct pcidipc_list *l = pcid->bus->functions.next; l != &pcid->bus->functions;
+	     l = l->next)
 		n += match_function(pcid, function_at(l));
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
-		n += pcid_children_match(d);
+	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link) n += pcid_children_match(d);
 	return n;
 }
 
@@ -178,7 +181,10 @@ static void let_go(void *arg)
 static void forget(void *arg)
 {
 	struct pcid_function *f = arg;
+	struct pcid *pcid = f->bus->core;
 
+	while (pcid->showing)
+		pcidipc_task_sleep(FORGET_POLL_NS);
 	f->bus->ops->forget(f);
 }
 
@@ -189,11 +195,13 @@ static void later(struct pcid *pcid, struct pcid_function *f, void (*fn)(void *)
 		pcidipc_err("%s: no memory to let go of it", f->address);
 }
 
-void pcid_function_released(struct pcid *pcid, struct pcid_function *f)
+void pcid_function_released(struct pcid *pcid, struct pcid_function *f, bool leaving)
 {
 	f->owner = NULL;
 	if (f->gone)
 		later(pcid, f, forget);
+	else if (leaving)
+		later(pcid, f, let_go);
 }
 
 static void function_leaves(struct pcid *pcid, struct pcid_function *f, bool gone)
@@ -250,8 +258,7 @@ static void bus_writable(struct pcid_bus *bus)
 {
 	struct pcid *pcid = bus->core;
 
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
-		pcid_parked_run(d);
+	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link) pcid_parked_run(d);
 }
 
 void pcid_take_bus(struct pcid *pcid, struct pcid_bus *bus)
@@ -271,6 +278,6 @@ void pcid_stop_drivers(struct pcid *pcid)
 		pcid_driver_stop(d, PCID_STOP_SHUTDOWN);
 	while (!pcid_list_empty(&pcid->drivers)) {
 		pcidipc_await(&pcid->wake);
-		pcid->wake = (struct pcidipc_completion){ 0 };
+		pcid->wake = (struct pcidipc_completion){0};
 	}
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A driver: what pcid knows about one subdriver and the function (or child) that it drives, from the moment the two were
- * matched until the device is gone or pcid ends. Its process may die and come back meanwhile; the record stays, and
- * with it the driver's services and their names.
+ * A driver: what pcid knows about one subdriver and the function (or child) that it drives, from
+ * the moment the two were matched until the device is gone or pcid ends. Its process may die and
+ * come back meanwhile; the record stays, and with it the driver's services and their names.
  */
 #ifndef PCID_DRIVER_H
 #define PCID_DRIVER_H
@@ -20,7 +20,7 @@
 struct pcid;
 struct pcid_driver;
 
-#define PCID_MAX_SERVICES 256 /* of one driver */
+#define PCID_MAX_SERVICES 256	   /* of one driver */
 #define PCID_STOP_NS 5000000000ull /* a driver that was told to stop gets this long */
 
 enum pcid_driver_state {
@@ -45,7 +45,8 @@ enum pcid_stop {
 struct pcid_vector {
 	struct pcid_driver *driver;
 	struct pcidipc_watch watch; /* relay: on bus_fd */
-	int bus_fd, relay_fd;	    /* relay: the bus's eventfd, our end of the driver's socket; else -1 */
+	int bus_fd,
+		relay_fd; /* relay: the bus's eventfd, our end of the driver's socket; else -1 */
 	bool masked;
 	bool bus_masked; /* what the bus was told last */
 	bool pending;	 /* relay: it came while it was masked */
@@ -78,8 +79,8 @@ struct pcid_driver {
 	struct pcid_child *child;	/* NULL: the driver of a function, or the child is gone */
 	struct pcid_driver *parent;	/* children: who announced it */
 	struct pcid_identity id;
-	char where[96]; /* "0000:00:03.0", or "0000:00:03.0/1-4.2:1.0" */
-	char name[136];	/* "nvmed 0000:00:03.0", for messages */
+	char where[136]; /* "0000:00:03.0", or "0000:00:03.0/1-4.2:1.0" */
+	char name[176];	 /* "nvmed 0000:00:03.0", for messages */
 	unsigned number; /* of its services' names; kept for as long as pcid runs */
 
 	/* life: supervisor.c */
@@ -88,6 +89,7 @@ struct pcid_driver {
 	struct pcidipc_completion wake; /* the supervisor's */
 	struct pcidipc_timer timer;
 	bool claimed, quiet, exited, session_lost, settled;
+	bool let_go;		     /* released after its device was to leave */
 	struct pcid_waiter *waiters; /* for its exit */
 	struct pcidipc_task_mutex quieting;
 	pid_t pid; /* 0: no process */
@@ -114,7 +116,8 @@ struct pcid_driver {
 	struct pcidipc_list services;
 	unsigned nservices;
 	uint32_t next_service;
-	struct pcidipc_timer republish; /* services that a restarted driver does not want any more go */
+	struct pcidipc_timer
+		republish; /* services that a restarted driver does not want any more go */
 
 	struct pcidipc_list children;
 	unsigned nchildren;
@@ -146,12 +149,12 @@ const char *pcid_state_name(enum pcid_driver_state state);
 
 /* What a child process gets. */
 struct pcid_spawn {
-	const char *path;	/* of the executable */
-	char *const *args;	/* argv */
-	int channel;		/* becomes fd 3: $PCID_CLIENT_CHANNEL */
-	int parent_channel;	/* becomes fd 4: $PCID_PARENT_CHANNEL, or -1 */
-	int output;		/* standard output and error */
-	uid_t uid;		/* PCID_KEEP_ID: stay */
+	const char *path;   /* of the executable */
+	char *const *args;  /* argv */
+	int channel;	    /* becomes fd 3: $PCID_CLIENT_CHANNEL */
+	int parent_channel; /* becomes fd 4: $PCID_PARENT_CHANNEL, or -1 */
+	int output;	    /* standard output and error */
+	uid_t uid;	    /* PCID_KEEP_ID: stay */
 	gid_t gid;
 };
 /* Start it. -errno, with *step (what failed) for the message. On success *pid and *pidfd. */
@@ -174,8 +177,10 @@ void pcid_parked_run(struct pcid_driver *d);
 struct ringabi_pci_arg pcid_request_arg(const struct pcidipc_request *request);
 /* Hand a request to the driver's worker task. PCIDIPC_PENDING or -ENOMEM. */
 int pcid_slow(struct pcid_driver *d, struct pcidipc_request *request);
-/* May these bytes be written? 0, -EPERM (see ringabi/pci.h), -ENXIO. `value` matters for the reset bits. */
-int pcid_config_writable(const struct pcid_function *f, unsigned offset, unsigned width, uint32_t value);
+/* May these bytes be written? 0, -EPERM (see ringabi/pci.h), -ENXIO. `value` matters for the reset
+ * bits. */
+int pcid_config_writable(const struct pcid_function *f, unsigned offset, unsigned width,
+			 uint32_t value);
 /* Is the range in the BAR and outside the MSI-X table? 0, -ENXIO, -EFAULT. */
 int pcid_mmio_allowed(const struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width);
 /* A channel message of the PCI interface. Task. */
@@ -183,7 +188,8 @@ void pcid_message(struct pcidipc_session *session, struct pcidipc_packet *packet
 
 /* ---- irq.c ---- */
 
-/* Allocate; fds gets the driver's ends, the caller's to close. Returns the number, -EALREADY, -ENOSPC, ... Task. */
+/* Allocate; fds gets the driver's ends, the caller's to close. Returns the number, -EALREADY,
+ * -ENOSPC, ... Task. */
 int pcid_irq_alloc(struct pcid_driver *d, unsigned least, unsigned most, int *fds);
 /* -ERANGE, -EAGAIN (the bus's queue is full: call again with the same arguments), or 0. */
 int pcid_irq_mask(struct pcid_driver *d, unsigned vector, bool masked);
@@ -225,7 +231,8 @@ int pcid_service_unpublish(struct pcid_driver *d, uint32_t id);
 /* The process is gone, or its successor runs: its services wait, or those that it left out go. */
 void pcid_services_wait(struct pcid_driver *d);
 void pcid_services_sweep_later(struct pcid_driver *d);
-/* Nobody will serve them: pcid answers itself, with -ENODEV; and: the driver is to be tried again. */
+/* Nobody will serve them: pcid answers itself, with -ENODEV; and: the driver is to be tried again.
+ */
 void pcid_services_refuse(struct pcid_driver *d);
 void pcid_services_accept(struct pcid_driver *d);
 void pcid_services_remove(struct pcid_driver *d);

@@ -2,11 +2,12 @@
 /*
  * Interrupt vectors: masks, and relays where the bus has no mask of its own.
  *
- * A vector is delivered when neither it nor its function is masked; one that comes while it is masked is kept, and
- * delivered once when it is unmasked. Where the bus masks (MSI-X, MSI with mask bits), the device itself does the
- * keeping, and the driver gets the bus's eventfd. Elsewhere pcid stands in between: it watches the eventfd, keeps mask
- * and pending bits here, and passes interrupts on over a socket. A socket, because O_NONBLOCK of an eventfd belongs to
- * the file description: a driver could clear it, fill the counter and make pcid's write block.
+ * A vector is delivered when neither it nor its function is masked; one that comes while it is
+ * masked is kept, and delivered once when it is unmasked. Where the bus masks (MSI-X, MSI with mask
+ * bits), the device itself does the keeping, and the driver gets the bus's eventfd. Elsewhere pcid
+ * stands in between: it watches the eventfd, keeps mask and pending bits here, and passes
+ * interrupts on over a socket. A socket, because O_NONBLOCK of an eventfd belongs to the file
+ * description: a driver could clear it, fill the counter and make pcid's write block.
  */
 #include <errno.h>
 #include <pcidipc/log.h>
@@ -19,7 +20,8 @@
 
 /* ---- delivery by relay ---- */
 
-/* EAGAIN: packets that the driver has not read yet will wake it just as well. EPIPE: it closed its end. */
+/* EAGAIN: packets that the driver has not read yet will wake it just as well. EPIPE: it closed its
+ * end. */
 static void forward(struct pcid_vector *v)
 {
 	uint64_t one = 1;
@@ -129,7 +131,7 @@ static int take_fds(struct pcid_driver *d, const struct pcid_irqs *irqs, int *fd
 	for (unsigned i = 0; i < irqs->count; i++) {
 		struct pcid_vector *v = &d->irq.vector[i];
 
-		*v = (struct pcid_vector){ .driver = d, .bus_fd = -1, .relay_fd = -1 };
+		*v = (struct pcid_vector){.driver = d, .bus_fd = -1, .relay_fd = -1};
 		fds[i] = -1;
 		if (irqs->maskable)
 			fds[i] = irqs->fds[i];
@@ -153,7 +155,7 @@ static void close_fds(int *fds, unsigned n)
 
 int pcid_irq_alloc(struct pcid_driver *d, unsigned least, unsigned most, int *fds)
 {
-	struct pcid_irqs irqs = { 0 };
+	struct pcid_irqs irqs = {0};
 	int ret;
 
 	if (!least || least > most || most > RINGABI_MSG_MAX_FDS)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What a driver prints: line by line into pcid's log, under its name. A driver that floods loses lines, nobody else. */
+/* What a driver prints: line by line into pcid's log, under its name. A driver that floods loses
+ * lines, nobody else. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pcidipc/log.h>
@@ -23,7 +24,8 @@ struct pcid_output {
 	char line[LINE_BYTES];
 };
 
-/* "<4>nvmed: text" is how the drivers' library says a level; its own name would only repeat ours. */
+/* "<4>nvmed: text" is how the drivers' library says a level; its own name would only repeat ours.
+ */
 static const char *strip(struct pcid_driver *d, const char *line, int *level)
 {
 	size_t n = strlen(d->stanza->name);
@@ -44,8 +46,8 @@ static bool too_many(struct pcid_output *out)
 
 	if (out->second != second) {
 		if (out->lost)
-			pcidipc_warn("%s: %u lines lost: more than %d in a second", out->driver->name,
-				     out->lost, LINES_PER_SECOND);
+			pcidipc_warn("%s: %u lines lost: more than %d in a second",
+				     out->driver->name, out->lost, LINES_PER_SECOND);
 		out->second = second;
 		out->lines = out->lost = 0;
 	}

@@ -23,7 +23,8 @@ struct pcid_options {
 	char **bus_args; /* NULL-terminated; what follows "--" */
 };
 
-/* A stem and number that a device has for as long as pcid runs, so that its services keep their names. */
+/* A stem and number that a device has for as long as pcid runs, so that its services keep their
+ * names. */
 struct pcid_number {
 	struct pcid_number *next;
 	unsigned number;
@@ -36,10 +37,12 @@ struct pcid {
 	struct pcidipc_loop *loop;
 	struct pcid_bus *bus;
 	char runtime_dir[80]; /* short enough for a socket's path below it */
+	char bus_dir[96];     /* in it, private to the bus */
 	char driver_dir[512];
 	struct pcidipc_list drivers;
 	struct pcid_number *numbers;
 	struct pcid_control *control;
+	unsigned showing; /* reports under way that use a function across an await */
 	uint64_t started_at;
 	int lock_fd;
 	void (*request_stop)(struct pcid *pcid); /* begin to end, as SIGTERM does */
@@ -62,14 +65,16 @@ void pcid_take_bus(struct pcid *pcid, struct pcid_bus *bus);
 unsigned pcid_match_all(struct pcid *pcid);
 /* Read the configuration anew, then match_all. Not in a task. */
 int pcid_reload(struct pcid *pcid);
-/* The number of a device's services: the one it had before, or the lowest that is free for this stem. -ENOMEM. */
+/* The number of a device's services: the one it had before, or the lowest that is free for this
+ * stem. -ENOMEM. */
 int pcid_number_of(struct pcid *pcid, const char *stem, const char *where);
 void pcid_number_drop(struct pcid *pcid, const char *stem, const char *where);
 struct pcid_function *pcid_find_function(struct pcid *pcid, const char *address);
 struct pcid_driver *pcid_find_driver(struct pcid *pcid, const char *where);
 struct pcid_identity pcid_identity_of(const struct pcid_function *f);
-/* A function's driver has ended. */
-void pcid_function_released(struct pcid *pcid, struct pcid_function *f);
+/* A function's driver has ended. leaving: the bus wants the function back and has not got it yet.
+ */
+void pcid_function_released(struct pcid *pcid, struct pcid_function *f, bool leaving);
 /* A driver settled or went: perhaps somebody waits for that. */
 void pcid_changed(struct pcid *pcid);
 /* Stop every driver and wait until they are gone. Task. */
@@ -93,7 +98,10 @@ void pcid_notify_ready(struct pcid *pcid);
 int pcid_control_open(struct pcid *pcid);
 void pcid_control_close(struct pcid *pcid);
 struct json_object;
-/* The result of a request that only reads, or NULL: no such command. `show` needs a function. Task. */
-struct json_object *pcid_report(struct pcid *pcid, const char *command, struct pcid_function *function);
+/* The result of a request that only reads, or NULL: no such command. */
+struct json_object *pcid_report(struct pcid *pcid, const char *command);
+/* "show". Task: it reads the configuration space; pcid->showing keeps the function in place
+ * meanwhile. */
+struct json_object *pcid_report_function(struct pcid *pcid, struct pcid_function *f);
 
 #endif

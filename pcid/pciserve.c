@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The PCI interface over a driver's ring. What is fast is done in the handler: registers, masks. What may take its time
- * goes to the driver's worker task (pciserve_slow.c), so that no driver waits for another one's.
+ * The PCI interface over a driver's ring. What is fast is done in the handler: registers, masks.
+ * What may take its time goes to the driver's worker task (pciserve_slow.c), so that no driver
+ * waits for another one's.
  */
 #include <errno.h>
 #include <pcidipc/log.h>
@@ -70,25 +71,28 @@ static void queue_remove(struct pcid_queue *queue, struct pcidipc_request *rq)
 
 /* ---- facts about the function ---- */
 
-static int do_info(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int do_info(struct pcid_driver *d, struct pcidipc_request *rq,
+		   const struct ringabi_pci_arg *arg)
 {
 	const struct pcid_function *f = d->function ? d->function : d->parent->function;
 	uint32_t address = (uint32_t)f->segment << 16 | (uint32_t)f->bus_number << 8 |
 			   (uint32_t)f->dev << 3 | f->fn;
-	uint32_t class_code = (uint32_t)d->id.class_code << 16 | (uint32_t)d->id.subclass << 8 |
-			      d->id.interface;
+	uint32_t class_code =
+		(uint32_t)d->id.class_code << 16 | (uint32_t)d->id.subclass << 8 | d->id.interface;
 
 	(void)arg;
 	rq->big[0] = d->id.vendor | (uint64_t)d->id.device << 16;
 	rq->big[1] = class_code | (uint64_t)address << 32;
 	if (d->function) {
-		rq->big[0] |= (uint64_t)f->subsystem_vendor << 32 | (uint64_t)f->subsystem_device << 48;
+		rq->big[0] |= (uint64_t)f->subsystem_vendor << 32 | (uint64_t)f->subsystem_device
+									    << 48;
 		rq->big[1] |= (uint64_t)f->revision << 24;
 	}
 	return 0;
 }
 
-static int do_find_cap(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int do_find_cap(struct pcid_driver *d, struct pcidipc_request *rq,
+		       const struct ringabi_pci_arg *arg)
 {
 	const struct pcid_function *f = d->function;
 	uint32_t nth = arg->index;
@@ -98,8 +102,8 @@ static int do_find_cap(struct pcid_driver *d, struct pcidipc_request *rq, const 
 	for (unsigned i = 0; i < f->ncaps; i++) {
 		const struct pcid_cap *cap = &f->caps[i];
 
-		if (cap->id != arg->width || cap->extended != (arg->value & RINGABI_PCI_CAP_EXTENDED) ||
-		    nth--)
+		if (cap->id != arg->width ||
+		    cap->extended != (arg->value & RINGABI_PCI_CAP_EXTENDED) || nth--)
 			continue;
 		rq->big[0] = cap->offset;
 		rq->big[1] = cap->bytes;
@@ -119,7 +123,8 @@ int pcid_mmio_allowed(const struct pcid_function *f, unsigned bar, uint64_t offs
 		return -ENXIO;
 	if (offset > f->bars[bar].bytes || width > f->bars[bar].bytes - offset)
 		return -EFAULT;
-	if (x->cap && x->bar == bar && offset + width > x->offset && offset < x->offset + table_bytes)
+	if (x->cap && x->bar == bar && offset + width > x->offset &&
+	    offset < x->offset + table_bytes)
 		return -EFAULT;
 	if (x->cap && x->pba_bar == bar && offset + width > x->pba_offset &&
 	    offset < x->pba_offset + pba_bytes)
@@ -141,13 +146,15 @@ static int check_mmio(struct pcid_driver *d, const struct pcidipc_request *rq,
 static void mmio_read_done(struct pcid_read *read, int error, uint64_t value)
 {
 	struct pcid_pending *p = pcidipc_container_of(read, struct pcid_pending, read);
-	struct pcidipc_request *rq = pcidipc_container_of((unsigned char *)p, struct pcidipc_request, priv);
+	struct pcidipc_request *rq =
+		pcidipc_container_of((unsigned char *)p, struct pcidipc_request, priv);
 
 	rq->big[0] = error ? 0 : value;
 	pcidipc_complete(rq, error);
 }
 
-static int do_mmio_read(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int do_mmio_read(struct pcid_driver *d, struct pcidipc_request *rq,
+			const struct ringabi_pci_arg *arg)
 {
 	struct pcid_read *read = &pending_of(rq)->read;
 	int ret = check_mmio(d, rq, arg);
@@ -155,14 +162,16 @@ static int do_mmio_read(struct pcid_driver *d, struct pcidipc_request *rq, const
 	if (ret)
 		return ret;
 	read->done = mmio_read_done;
-	ret = d->function->bus->ops->mmio_read(d->function, arg->index, rq->sqe.addr, arg->width, read);
+	ret = d->function->bus->ops->mmio_read(d->function, arg->index, rq->sqe.addr, arg->width,
+					       read);
 	if (ret)
 		return ret;
 	d->count.mmio_reads++;
 	return PCIDIPC_PENDING;
 }
 
-static int do_mmio_write(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int do_mmio_write(struct pcid_driver *d, struct pcidipc_request *rq,
+			 const struct ringabi_pci_arg *arg)
 {
 	int ret = check_mmio(d, rq, arg);
 
@@ -176,7 +185,8 @@ static int do_mmio_write(struct pcid_driver *d, struct pcidipc_request *rq, cons
 
 /* ---- masks ---- */
 
-static int do_mask(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int do_mask(struct pcid_driver *d, struct pcidipc_request *rq,
+		   const struct ringabi_pci_arg *arg)
 {
 	bool masked = rq->sqe.cmd_op == RINGABI_PCI_IRQ_MASK;
 	int ret = pcid_irq_mask(d, arg->index, masked);
@@ -188,7 +198,8 @@ static int do_mask(struct pcid_driver *d, struct pcidipc_request *rq, const stru
 	return ret;
 }
 
-static int do_mask_all(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int do_mask_all(struct pcid_driver *d, struct pcidipc_request *rq,
+		       const struct ringabi_pci_arg *arg)
 {
 	bool masked = rq->sqe.cmd_op == RINGABI_PCI_IRQ_MASK_ALL;
 	int ret = pcid_irq_mask_all(d, masked);
@@ -203,19 +214,22 @@ static int do_mask_all(struct pcid_driver *d, struct pcidipc_request *rq, const 
 
 /* ---- services and children ---- */
 
-static int do_unpublish(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int do_unpublish(struct pcid_driver *d, struct pcidipc_request *rq,
+			const struct ringabi_pci_arg *arg)
 {
 	(void)rq;
 	return pcid_service_unpublish(d, arg->index);
 }
 
-static int do_child_gone(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int do_child_gone(struct pcid_driver *d, struct pcidipc_request *rq,
+			 const struct ringabi_pci_arg *arg)
 {
 	(void)rq;
 	return pcid_child_gone(d, arg->index);
 }
 
-static int do_slow(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int do_slow(struct pcid_driver *d, struct pcidipc_request *rq,
+		   const struct ringabi_pci_arg *arg)
 {
 	(void)arg;
 	return pcid_slow(d, rq);
@@ -228,7 +242,7 @@ static int do_slow(struct pcid_driver *d, struct pcidipc_request *rq, const stru
 #define USES_INDEX (1u << 1)
 #define USES_WIDTH (1u << 2)
 #define USES_VALUE (1u << 3)
-#define ORDERED (1u << 4)    /* keeps its place among registers and masks */
+#define ORDERED (1u << 4)   /* keeps its place among registers and masks */
 #define CHILD_TOO (1u << 5) /* works without a PCI function */
 
 #define USES_ACCESS (USES_ADDR | USES_WIDTH)
@@ -237,21 +251,22 @@ static const struct command {
 	int (*run)(struct pcid_driver *, struct pcidipc_request *, const struct ringabi_pci_arg *);
 	unsigned flags;
 } commands[] = {
-	[RINGABI_PCI_INFO & 0xff] = { do_info, CHILD_TOO },
-	[RINGABI_PCI_REGION_INFO & 0xff] = { do_slow, USES_INDEX },
-	[RINGABI_PCI_CONFIG_READ & 0xff] = { do_slow, USES_ACCESS },
-	[RINGABI_PCI_CONFIG_WRITE & 0xff] = { do_slow, USES_ACCESS | USES_VALUE },
-	[RINGABI_PCI_FIND_CAP & 0xff] = { do_find_cap, USES_INDEX | USES_WIDTH | USES_VALUE },
-	[RINGABI_PCI_ENABLE & 0xff] = { do_slow, USES_VALUE },
-	[RINGABI_PCI_IRQ_MASK & 0xff] = { do_mask, USES_INDEX | ORDERED },
-	[RINGABI_PCI_IRQ_UNMASK & 0xff] = { do_mask, USES_INDEX | ORDERED },
-	[RINGABI_PCI_IRQ_MASK_ALL & 0xff] = { do_mask_all, ORDERED },
-	[RINGABI_PCI_IRQ_UNMASK_ALL & 0xff] = { do_mask_all, ORDERED },
-	[RINGABI_PCI_MMIO_READ & 0xff] = { do_mmio_read, USES_ACCESS | USES_INDEX | ORDERED },
-	[RINGABI_PCI_MMIO_WRITE & 0xff] = { do_mmio_write, USES_ACCESS | USES_INDEX | USES_VALUE | ORDERED },
-	[RINGABI_PCI_RESET & 0xff] = { do_slow, 0 },
-	[RINGABI_PCI_UNPUBLISH & 0xff] = { do_unpublish, USES_INDEX | CHILD_TOO },
-	[RINGABI_PCI_CHILD_GONE & 0xff] = { do_child_gone, USES_INDEX },
+	[RINGABI_PCI_INFO & 0xff] = {do_info, CHILD_TOO},
+	[RINGABI_PCI_REGION_INFO & 0xff] = {do_slow, USES_INDEX},
+	[RINGABI_PCI_CONFIG_READ & 0xff] = {do_slow, USES_ACCESS},
+	[RINGABI_PCI_CONFIG_WRITE & 0xff] = {do_slow, USES_ACCESS | USES_VALUE},
+	[RINGABI_PCI_FIND_CAP & 0xff] = {do_find_cap, USES_INDEX | USES_WIDTH | USES_VALUE},
+	[RINGABI_PCI_ENABLE & 0xff] = {do_slow, USES_VALUE},
+	[RINGABI_PCI_IRQ_MASK & 0xff] = {do_mask, USES_INDEX | ORDERED},
+	[RINGABI_PCI_IRQ_UNMASK & 0xff] = {do_mask, USES_INDEX | ORDERED},
+	[RINGABI_PCI_IRQ_MASK_ALL & 0xff] = {do_mask_all, ORDERED},
+	[RINGABI_PCI_IRQ_UNMASK_ALL & 0xff] = {do_mask_all, ORDERED},
+	[RINGABI_PCI_MMIO_READ & 0xff] = {do_mmio_read, USES_ACCESS | USES_INDEX | ORDERED},
+	[RINGABI_PCI_MMIO_WRITE & 0xff] = {do_mmio_write,
+					   USES_ACCESS | USES_INDEX | USES_VALUE | ORDERED},
+	[RINGABI_PCI_RESET & 0xff] = {do_slow, 0},
+	[RINGABI_PCI_UNPUBLISH & 0xff] = {do_unpublish, USES_INDEX | CHILD_TOO},
+	[RINGABI_PCI_CHILD_GONE & 0xff] = {do_child_gone, USES_INDEX},
 };
 
 static const struct command *find_command(const struct io_uring_sqe *sqe)
@@ -272,7 +287,8 @@ struct ringabi_pci_arg pcid_request_arg(const struct pcidipc_request *rq)
 	return arg;
 }
 
-static int check_unused(const struct io_uring_sqe *sqe, const struct ringabi_pci_arg *arg, unsigned flags)
+static int check_unused(const struct io_uring_sqe *sqe, const struct ringabi_pci_arg *arg,
+			unsigned flags)
 {
 	if (sqe->fd || sqe->ioprio || sqe->__pad1 || sqe->len || sqe->rw_flags || sqe->buf_index ||
 	    sqe->splice_fd_in)
@@ -284,8 +300,8 @@ static int check_unused(const struct io_uring_sqe *sqe, const struct ringabi_pci
 }
 
 /* Keep the order: behind parked ones it is parked too. */
-static int run_ordered(struct pcid_driver *d, struct pcidipc_request *rq, const struct command *command,
-		       const struct ringabi_pci_arg *arg)
+static int run_ordered(struct pcid_driver *d, struct pcidipc_request *rq,
+		       const struct command *command, const struct ringabi_pci_arg *arg)
 {
 	int ret = d->parked.first ? -EAGAIN : command->run(d, rq, arg);
 
@@ -335,7 +351,8 @@ static int cancel(struct pcidipc_request *rq)
 {
 	struct pcid_queue *queue = pending_of(rq)->queue;
 
-	if (rq->sqe.opcode != IORING_OP_URING_CMD || rq->sqe.cmd_op >> 8 != RINGABI_INTERFACE_PCI || !queue)
+	if (rq->sqe.opcode != IORING_OP_URING_CMD || rq->sqe.cmd_op >> 8 != RINGABI_INTERFACE_PCI ||
+	    !queue)
 		return -EALREADY;
 	queue_remove(queue, rq);
 	pcidipc_complete(rq, -ECANCELED);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What a driver may write in its function's configuration space. What decides over addresses, interrupts, power, resets,
- * routing and isolation is pcid's; the rest is the driver's.
+ * What a driver may write in its function's configuration space. What decides over addresses,
+ * interrupts, power, resets, routing and isolation is pcid's; the rest is the driver's.
  */
 #include <errno.h>
 
@@ -40,12 +40,13 @@ static bool overlap(unsigned a, unsigned a_bytes, unsigned b, unsigned b_bytes)
 	return a < b + b_bytes && b < a + a_bytes;
 }
 
-/* Of the header only the status register, the cache line, the latency and the scratch byte of the interrupt line. */
+/* Of the header only the status register, the cache line, the latency and the scratch byte of the
+ * interrupt line. */
 static bool header_writable(unsigned offset, unsigned width)
 {
 	static const struct {
 		unsigned offset, bytes;
-	} open[] = { { 0x06, 2 }, { 0x0c, 2 }, { 0x3c, 1 } };
+	} open[] = {{0x06, 2}, {0x0c, 2}, {0x3c, 1}};
 
 	for (unsigned i = 0; i < sizeof(open) / sizeof(*open); i++)
 		if (offset >= open[i].offset && offset + width <= open[i].offset + open[i].bytes)
@@ -102,14 +103,17 @@ static bool sets_bits(unsigned offset, unsigned width, uint32_t value, unsigned 
 	return false;
 }
 
-static bool express_refused(const struct pcid_cap *cap, unsigned offset, unsigned width, uint32_t value)
+static bool express_refused(const struct pcid_cap *cap, unsigned offset, unsigned width,
+			    uint32_t value)
 {
 	return sets_bits(offset, width, value, cap->offset + EXPRESS_DEVICE_CONTROL, EXPRESS_FLR) ||
-	       sets_bits(offset, width, value, cap->offset + EXPRESS_LINK_CONTROL, EXPRESS_LINK_BITS) ||
+	       sets_bits(offset, width, value, cap->offset + EXPRESS_LINK_CONTROL,
+			 EXPRESS_LINK_BITS) ||
 	       overlap(offset, width, cap->offset + EXPRESS_SLOT_CONTROL, 2);
 }
 
-int pcid_config_writable(const struct pcid_function *f, unsigned offset, unsigned width, uint32_t value)
+int pcid_config_writable(const struct pcid_function *f, unsigned offset, unsigned width,
+			 uint32_t value)
 {
 	if (offset + width > f->config_bytes)
 		return -ENXIO;
@@ -122,7 +126,8 @@ int pcid_config_writable(const struct pcid_function *f, unsigned offset, unsigne
 			return -EPERM; /* its id and the list */
 		if (managed(cap) && overlap(offset, width, cap->offset, managed_bytes(f, cap)))
 			return -EPERM;
-		if (!cap->extended && cap->id == CAP_EXPRESS && express_refused(cap, offset, width, value))
+		if (!cap->extended && cap->id == CAP_EXPRESS &&
+		    express_refused(cap, offset, width, value))
 			return -EPERM;
 	}
 	return 0;

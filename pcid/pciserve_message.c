@@ -18,7 +18,7 @@ static void close_all(int *fds, unsigned n)
 
 static void alloc_vectors(struct pcid_driver *d, int channel, const struct ringabi_alloc_vectors *m)
 {
-	struct ringabi_alloc_vectors_reply reply = { 0 };
+	struct ringabi_alloc_vectors_reply reply = {0};
 	int fds[RINGABI_MSG_MAX_FDS];
 	int n = -ENODEV;
 
@@ -52,7 +52,7 @@ static void add_hole(struct ringabi_map_region_reply *r, uint64_t offset, uint64
 	if (start >= end)
 		return;
 	if (!r->holes) {
-		*first = (struct ringabi_hole){ start, end - start };
+		*first = (struct ringabi_hole){start, end - start};
 		r->holes = 1;
 	} else if (start <= first->offset + first->bytes && first->offset <= end) {
 		uint64_t old_end = first->offset + first->bytes;
@@ -63,7 +63,7 @@ static void add_hole(struct ringabi_map_region_reply *r, uint64_t offset, uint64
 		unsigned at = start < first->offset ? 0 : 1;
 
 		r->hole[1] = *first;
-		r->hole[at] = (struct ringabi_hole){ start, end - start };
+		r->hole[at] = (struct ringabi_hole){start, end - start};
 		r->holes = 2;
 	}
 }
@@ -92,7 +92,7 @@ static int open_region(struct pcid_driver *d, uint32_t bar, struct ringabi_map_r
 
 static void map_region(struct pcid_driver *d, int channel, const struct ringabi_map_region *m)
 {
-	struct ringabi_map_region_reply reply = { 0 };
+	struct ringabi_map_region_reply reply = {0};
 	int fd = m->reserved ? -EINVAL : open_region(d, m->region, &reply);
 
 	pcidipc_channel_reply(channel, &m->msg, &reply.msg, sizeof(reply), fd < 0 ? fd : 0, &fd,
@@ -121,18 +121,19 @@ static int text_ok(const char *text, size_t room, bool digits, size_t least)
 
 static void publish(struct pcid_driver *d, int channel, const struct ringabi_publish *m)
 {
-	struct ringabi_publish_reply reply = { 0 };
+	struct ringabi_publish_reply reply = {0};
 	struct pcid_service *service = NULL;
-	int fds[2] = { -1, -1 };
+	int fds[2] = {-1, -1};
 	int ret = text_ok(m->kind, sizeof(m->kind), false, 1);
 
 	if (!ret)
 		ret = text_ok(m->suffix, sizeof(m->suffix), true, 0);
 	if (ret)
-		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: a service's kind must be 1 to 15 letters, its suffix up to 15 letters "
-					"and digits",
-					d->name);
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING,
+			"%s: a service's kind must be 1 to 15 letters, its suffix up to 15 letters "
+			"and digits",
+			d->name);
 	else
 		ret = pcid_service_publish(d, m->kind, m->suffix, &service);
 	if (!ret) {
@@ -146,16 +147,17 @@ static void publish(struct pcid_driver *d, int channel, const struct ringabi_pub
 
 static void announce(struct pcid_driver *d, int channel, const struct ringabi_announce *m)
 {
-	struct ringabi_msg reply = { 0 };
+	struct ringabi_msg reply = {0};
 
-	pcidipc_channel_reply(channel, &m->msg, &reply, sizeof(reply), pcid_child_announce(d, m), NULL, 0);
+	pcidipc_channel_reply(channel, &m->msg, &reply, sizeof(reply), pcid_child_announce(d, m),
+			      NULL, 0);
 }
 
 void pcid_message(struct pcidipc_session *session, struct pcidipc_packet *packet)
 {
 	struct pcid_driver *d = pcidipc_session_scheme(session)->driver;
 	int channel = pcidipc_session_channel(session);
-	struct ringabi_msg reply = { 0 };
+	struct ringabi_msg reply = {0};
 
 	switch (packet->msg.type) {
 	case RINGABI_MSG_ALLOC_VECTORS:
@@ -171,6 +173,7 @@ void pcid_message(struct pcidipc_session *session, struct pcidipc_packet *packet
 		announce(d, channel, (const void *)packet->bytes);
 		break;
 	default:
-		pcidipc_channel_reply(channel, &packet->msg, &reply, sizeof(reply), -EOPNOTSUPP, NULL, 0);
+		pcidipc_channel_reply(channel, &packet->msg, &reply, sizeof(reply), -EOPNOTSUPP,
+				      NULL, 0);
 	}
 }

@@ -7,7 +7,8 @@
 
 #include "driver.h"
 
-static int region_info(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int region_info(struct pcid_driver *d, struct pcidipc_request *rq,
+		       const struct ringabi_pci_arg *arg)
 {
 	struct pcid_function *f = d->function;
 	const struct pcid_bar *bar;
@@ -20,7 +21,8 @@ static int region_info(struct pcid_driver *d, struct pcidipc_request *rq, const 
 	rq->big[0] = bar->bytes;
 	if (!bar->bytes)
 		return 0;
-	rq->big[1] = (bar->io ? RINGABI_PCI_REGION_IO : 0) | (bar->is64 ? RINGABI_PCI_REGION_64BIT : 0) |
+	rq->big[1] = (bar->io ? RINGABI_PCI_REGION_IO : 0) |
+		     (bar->is64 ? RINGABI_PCI_REGION_64BIT : 0) |
 		     (bar->prefetch ? RINGABI_PCI_REGION_PREFETCH : 0);
 	fd = f->bus->ops->region_fd(f, arg->index, &offset);
 	if (fd < 0)
@@ -30,27 +32,31 @@ static int region_info(struct pcid_driver *d, struct pcidipc_request *rq, const 
 	return 0;
 }
 
-static int check_config(const struct pcid_function *f, uint64_t offset, const struct ringabi_pci_arg *arg)
+static int check_config(const struct pcid_function *f, uint64_t offset,
+			const struct ringabi_pci_arg *arg)
 {
 	if ((arg->width != 1 && arg->width != 2 && arg->width != 4) || offset > 4095 ||
-	    offset % arg->width || (arg->width < 4 ? arg->value >> 8 * arg->width : arg->value >> 32))
+	    offset % arg->width ||
+	    (arg->width < 4 ? arg->value >> 8 * arg->width : arg->value >> 32))
 		return -EINVAL;
 	return offset + arg->width > f->config_bytes ? -ENXIO : 0;
 }
 
-static int config_read(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int config_read(struct pcid_driver *d, struct pcidipc_request *rq,
+		       const struct ringabi_pci_arg *arg)
 {
 	uint32_t value = 0;
 	int ret = check_config(d->function, rq->sqe.addr, arg);
 
 	if (!ret)
-		ret = d->function->bus->ops->config_read(d->function, (unsigned)rq->sqe.addr, arg->width,
-							 &value);
+		ret = d->function->bus->ops->config_read(d->function, (unsigned)rq->sqe.addr,
+							 arg->width, &value);
 	rq->big[0] = value;
 	return ret;
 }
 
-static int config_write(struct pcid_driver *d, struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+static int config_write(struct pcid_driver *d, struct pcidipc_request *rq,
+			const struct ringabi_pci_arg *arg)
 {
 	unsigned offset = (unsigned)rq->sqe.addr;
 	int ret = check_config(d->function, rq->sqe.addr, arg);
@@ -58,10 +64,11 @@ static int config_write(struct pcid_driver *d, struct pcidipc_request *rq, const
 	if (!ret)
 		ret = pcid_config_writable(d->function, offset, arg->width, (uint32_t)arg->value);
 	if (ret == -EPERM)
-		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: a write of %u bytes at %#x of its configuration space is refused: "
-					"pcid manages what lies there",
-					d->name, arg->width, offset);
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING,
+			"%s: a write of %u bytes at %#x of its configuration space is refused: "
+			"pcid manages what lies there",
+			d->name, arg->width, offset);
 	if (!ret)
 		ret = d->function->bus->ops->config_write(d->function, offset, arg->width,
 							  (uint32_t)arg->value);

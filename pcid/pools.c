@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Pools that a driver's device reaches: the driver's own, and its clients', forwarded. What is mapped is counted in
- * whole chunks, per driver and per user, because mapped memory may be pinned.
+ * Pools that a driver's device reaches: the driver's own, and its clients', forwarded. What is
+ * mapped is counted in whole chunks, per driver and per user, because mapped memory may be pinned.
  */
 #include <errno.h>
 #include <pcidipc/log.h>
@@ -59,8 +59,9 @@ int pcid_pool_attach(struct pcidipc_session *session, struct pcidipc_pool_view *
 		return -ENOMEM;
 	ret = d->function->bus->ops->pool_attach(&m->pool);
 	if (ret) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: a pool of %llu MiB could not be attached: %s",
-					d->name, (unsigned long long)view->bytes >> 20, strerror(-ret));
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: a pool of %llu MiB could not be attached: %s", d->name,
+					(unsigned long long)view->bytes >> 20, strerror(-ret));
 		free(m->chunks);
 		free(m);
 		return ret;
@@ -77,9 +78,9 @@ static uint64_t mapped_for_user(struct pcid_driver *d)
 {
 	uint64_t sum = 0;
 
-	pcid_list_for_each(other, &d->pcid->drivers, struct pcid_driver, link)
-		if (other->stanza->uid == d->stanza->uid)
-			sum += other->mapped_bytes;
+	pcid_list_for_each(other, &d->pcid->drivers, struct pcid_driver,
+			   link) if (other->stanza->uid == d->stanza->uid) sum +=
+		other->mapped_bytes;
 	return sum;
 }
 
@@ -93,16 +94,18 @@ static int check_quota(struct pcid_driver *d, uint64_t bytes)
 	uint64_t limit = d->pcid->config->user_dma_quota;
 
 	if (exceeds(d->mapped_bytes, bytes, d->stanza->dma_quota)) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: %llu MiB more would pass its dma_quota_mib of %llu (%llu are mapped)",
-					d->name, (unsigned long long)bytes >> 20,
-					(unsigned long long)d->stanza->dma_quota >> 20,
-					(unsigned long long)d->mapped_bytes >> 20);
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING,
+			"%s: %llu MiB more would pass its dma_quota_mib of %llu (%llu are mapped)",
+			d->name, (unsigned long long)bytes >> 20,
+			(unsigned long long)d->stanza->dma_quota >> 20,
+			(unsigned long long)d->mapped_bytes >> 20);
 		return -EDQUOT;
 	}
 	if (exceeds(mapped_for_user(d), bytes, limit)) {
 		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: %llu MiB more would pass user_dma_quota_mib of %llu (user %s has %llu)",
+					"%s: %llu MiB more would pass user_dma_quota_mib of %llu "
+					"(user %s has %llu)",
 					d->name, (unsigned long long)bytes >> 20,
 					(unsigned long long)limit >> 20, d->stanza->user,
 					(unsigned long long)mapped_for_user(d) >> 20);
@@ -151,10 +154,11 @@ int pcid_pool_map(struct pcidipc_session *session, struct pcidipc_pool_view *vie
 
 /* ---- detach ---- */
 
-/* The driver hung up, or was cut off: then its device is not stopped, as it is when a driver detaches a pool. */
+/* The driver hung up, or was cut off: then its device is not stopped, as it is when a driver
+ * detaches a pool. */
 static bool connected(struct pcidipc_session *session)
 {
-	struct pollfd p = { .fd = pcidipc_session_channel(session), .events = POLLRDHUP };
+	struct pollfd p = {.fd = pcidipc_session_channel(session), .events = POLLRDHUP};
 
 	return poll(&p, 1, 0) == 0;
 }

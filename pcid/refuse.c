@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Answering for a driver that will not come back: every hello gets -ENODEV. To a client it means that the function was
- * reset, so its buffers are its own again.
+ * Answering for a driver that will not come back: every hello gets -ENODEV. To a client it means
+ * that the function was reset, so its buffers are its own again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,8 @@
 #define PATIENCE_NS 2000000000ull /* for a client that connects and says nothing */
 #define BACKLOG 256		  /* no more can have piled up */
 
-/* A client that has not said hello yet. Closing before that would look to it as if pcid had died. */
+/* A client that has not said hello yet. Closing before that would look to it as if pcid had died.
+ */
 struct waiting {
 	struct pcidipc_list link;
 	struct pcidipc_watch watch;
@@ -37,8 +38,8 @@ struct pcid_refuser {
 static int answer(int channel)
 {
 	struct pcidipc_packet packet;
-	struct ringabi_hello_reply reply = { .version_major = RINGABI_VERSION_MAJOR,
-					     .version_minor = RINGABI_VERSION_MINOR };
+	struct ringabi_hello_reply reply = {.version_major = RINGABI_VERSION_MAJOR,
+					    .version_minor = RINGABI_VERSION_MINOR};
 	int ret = pcidipc_channel_receive(channel, &packet, NULL);
 
 	if (ret <= 0)
@@ -92,12 +93,12 @@ static int wait_for_hello(struct pcid_refuser *r, int fd)
 }
 
 /*
- * O_NONBLOCK belongs to the file description, which the driver had too: set it anew, and look first, so that accept
- * cannot block.
+ * O_NONBLOCK belongs to the file description, which the driver had too: set it anew, and look
+ * first, so that accept cannot block.
  */
 static int accept_one(int listening)
 {
-	struct pollfd p = { .fd = listening, .events = POLLIN };
+	struct pollfd p = {.fd = listening, .events = POLLIN};
 
 	if (fcntl(listening, F_SETFL, O_NONBLOCK) || poll(&p, 1, 0) != 1)
 		return -1;
@@ -138,8 +139,7 @@ void pcid_refuser_free(struct pcid_refuser *r)
 	if (!r)
 		return;
 	pcidipc_watch_remove(&r->watch);
-	pcid_list_for_each_safe(w, after, &r->waiting, struct waiting, link)
-		drop(w);
+	pcid_list_for_each_safe(w, after, &r->waiting, struct waiting, link) drop(w);
 	free(r);
 }
 

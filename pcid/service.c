@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Services: pcid composes the name, makes the sockets and keeps them while drivers come and go. While nobody serves
- * one, clients wait in its backlog; when nobody ever will, pcid answers them itself.
+ * Services: pcid composes the name, makes the sockets and keeps them while drivers come and go.
+ * While nobody serves one, clients wait in its backlog; when nobody ever will, pcid answers them
+ * itself.
  */
 #include <errno.h>
 #include <pcidipc/log.h>
@@ -12,7 +13,8 @@
 
 #include "driver.h"
 
-#define REPUBLISH_NS 10000000000ull /* a restarted driver has this long to publish again what it had */
+#define REPUBLISH_NS \
+	10000000000ull /* a restarted driver has this long to publish again what it had */
 
 const char *pcid_service_state(const struct pcid_service *s)
 {
@@ -23,19 +25,16 @@ const char *pcid_service_state(const struct pcid_service *s)
 
 static struct pcid_service *find(struct pcid_driver *d, const char *kind, const char *suffix)
 {
-	pcid_list_for_each(s, &d->services, struct pcid_service, link)
-		if (!strcmp(s->kind, kind) && !strcmp(s->suffix, suffix))
-			return s;
+	pcid_list_for_each(s, &d->services, struct pcid_service,
+			   link) if (!strcmp(s->kind, kind) && !strcmp(s->suffix, suffix)) return s;
 	return NULL;
 }
 
 /* nvme1 with suffix 0n1, and nvme10 with n1: the second one has to do without. */
 static bool name_taken(struct pcid *pcid, const char *name)
 {
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
-		pcid_list_for_each(s, &d->services, struct pcid_service, link)
-			if (!strcmp(s->name, name))
-				return true;
+	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link) pcid_list_for_each(
+		s, &d->services, struct pcid_service, link) if (!strcmp(s->name, name)) return true;
 	return false;
 }
 
@@ -48,7 +47,8 @@ static int make_socket(struct pcid_driver *d, const char *path, mode_t mode, int
 		return *fd;
 	if ((stanza->owner != PCID_KEEP_ID || stanza->group != PCID_KEEP_ID) &&
 	    chown(path, stanza->owner, stanza->group))
-		pcidipc_warn("%s: changing owner and group of %s: %s", d->name, path, strerror(errno));
+		pcidipc_warn("%s: changing owner and group of %s: %s", d->name, path,
+			     strerror(errno));
 	return 0;
 }
 
@@ -92,14 +92,15 @@ static int open_sockets(struct pcid_driver *d, struct pcid_service *s)
 	return ret;
 }
 
-static int create(struct pcid_driver *d, const char *kind, const char *suffix, struct pcid_service **out)
+static int create(struct pcid_driver *d, const char *kind, const char *suffix,
+		  struct pcid_service **out)
 {
 	struct pcid_service *s;
 	int ret;
 
 	if (d->nservices >= PCID_MAX_SERVICES) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: it has %d services, the limit", d->name,
-					PCID_MAX_SERVICES);
+		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: it has %d services, the limit",
+					d->name, PCID_MAX_SERVICES);
 		return -EDQUOT;
 	}
 	s = calloc(1, sizeof(*s));
@@ -122,8 +123,8 @@ static int create(struct pcid_driver *d, const char *kind, const char *suffix, s
 }
 
 /*
- * Those who wait get their answer: it tells them that no device holds on to their memory. Not while the driver lives,
- * who has to answer itself, and could make us block on the socket that we share.
+ * Those who wait get their answer: it tells them that no device holds on to their memory. Not while
+ * the driver lives, who has to answer itself, and could make us block on the socket that we share.
  */
 static void remove_service(struct pcid_driver *d, struct pcid_service *s)
 {
@@ -163,7 +164,8 @@ int pcid_service_publish(struct pcid_driver *d, const char *kind, const char *su
 
 int pcid_service_unpublish(struct pcid_driver *d, uint32_t id)
 {
-	pcid_list_for_each(s, &d->services, struct pcid_service, link) {
+	pcid_list_for_each(s, &d->services, struct pcid_service, link)
+	{
 		if (s->id != id || !s->taken)
 			continue;
 		remove_service(d, s);
@@ -177,17 +179,15 @@ int pcid_service_unpublish(struct pcid_driver *d, uint32_t id)
 void pcid_services_wait(struct pcid_driver *d)
 {
 	pcidipc_timer_cancel(&d->republish);
-	pcid_list_for_each(s, &d->services, struct pcid_service, link)
-		s->taken = false;
+	pcid_list_for_each(s, &d->services, struct pcid_service, link) s->taken = false;
 }
 
 static void sweep(struct pcidipc_timer *timer)
 {
 	struct pcid_driver *d = pcidipc_container_of(timer, struct pcid_driver, republish);
 
-	pcid_list_for_each_safe(s, after, &d->services, struct pcid_service, link)
-		if (!s->taken)
-			remove_service(d, s);
+	pcid_list_for_each_safe(s, after, &d->services, struct pcid_service, link) if (!s->taken)
+		remove_service(d, s);
 }
 
 void pcid_services_sweep_later(struct pcid_driver *d)
@@ -198,7 +198,8 @@ void pcid_services_sweep_later(struct pcid_driver *d)
 
 void pcid_services_refuse(struct pcid_driver *d)
 {
-	pcid_list_for_each(s, &d->services, struct pcid_service, link) {
+	pcid_list_for_each(s, &d->services, struct pcid_service, link)
+	{
 		if (!s->refuser)
 			pcid_refuser_create(d->pcid->loop, s->fd, &s->refuser);
 		if (!s->admin_refuser)
@@ -208,7 +209,8 @@ void pcid_services_refuse(struct pcid_driver *d)
 
 void pcid_services_accept(struct pcid_driver *d)
 {
-	pcid_list_for_each(s, &d->services, struct pcid_service, link) {
+	pcid_list_for_each(s, &d->services, struct pcid_service, link)
+	{
 		pcid_refuser_free(s->refuser);
 		pcid_refuser_free(s->admin_refuser);
 		s->refuser = s->admin_refuser = NULL;

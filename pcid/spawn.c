@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Starting a driver's process: its fds and nothing else, another user, no capabilities, and no way back to any. What
- * runs between fork and exec makes system calls only.
+ * Starting a driver's process: its fds and nothing else, another user, no capabilities, and no way
+ * back to any. What runs between fork and exec makes system calls only.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,12 +40,9 @@ enum step {
 };
 
 static const char *const step_names[] = {
-	[STEP_FDS] = "arranging file descriptors",
-	[STEP_LIMITS] = "setting resource limits",
-	[STEP_USER] = "changing the user",
-	[STEP_CAPABILITIES] = "dropping capabilities",
-	[STEP_PARENT] = "pcid ended meanwhile",
-	[STEP_EXEC] = "executing it",
+	[STEP_FDS] = "arranging file descriptors", [STEP_LIMITS] = "setting resource limits",
+	[STEP_USER] = "changing the user",	   [STEP_CAPABILITIES] = "dropping capabilities",
+	[STEP_PARENT] = "pcid ended meanwhile",	   [STEP_EXEC] = "executing it",
 };
 
 struct status {
@@ -62,9 +59,9 @@ struct environment {
 
 static bool wanted(const char *entry)
 {
-	static const char *const names[] = { "PATH=",	       "LANG=",		"TZ=",
-					     "PCIDIPC_LOOP=",  "ASAN_OPTIONS=", "UBSAN_OPTIONS=",
-					     "LSAN_OPTIONS=", "TSAN_OPTIONS=" };
+	static const char *const names[] = {
+		"PATH=",	 "LANG=",	   "TZ=",	    "PCIDIPC_LOOP=",
+		"ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS="};
 
 	if (!strncmp(entry, "LC_", 3))
 		return true;
@@ -96,7 +93,7 @@ static void make_environment(struct environment *env, const struct pcid_spawn *s
 
 static _Noreturn void give_up(int status_fd, enum step step)
 {
-	struct status status = { .error = errno, .step = step };
+	struct status status = {.error = errno, .step = step};
 
 	(void)!write(status_fd, &status, sizeof(status));
 	_exit(127);
@@ -145,7 +142,7 @@ static int reset_signals(void)
 
 static int limit(int resource, rlim_t most)
 {
-	struct rlimit old, new = { .rlim_cur = most, .rlim_max = most };
+	struct rlimit old, new = {.rlim_cur = most, .rlim_max = most};
 
 	if (getrlimit(resource, &old))
 		return -1;
@@ -160,7 +157,8 @@ static int set_limits(void)
 	return limit(RLIMIT_CORE, 0) || limit(RLIMIT_NOFILE, MAX_FILES) ? -1 : 0;
 }
 
-/* What an exec by uid 0 could gain is bounded here; without the right to do so there is nothing to gain either. */
+/* What an exec by uid 0 could gain is bounded here; without the right to do so there is nothing to
+ * gain either. */
 static void drop_bounding_set(void)
 {
 	for (int cap = 0; cap < 64; cap++)
@@ -179,8 +177,8 @@ static int change_user(const struct pcid_spawn *spawn)
 
 static int drop_capabilities(void)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
 
 	if (syscall(SYS_capset, &header, none))
 		return -1;
@@ -197,7 +195,8 @@ static int die_with(pid_t parent)
 	return getppid() == parent ? 0 : -1;
 }
 
-static _Noreturn void run_child(const struct pcid_spawn *spawn, char *const *env, pid_t parent, int status)
+static _Noreturn void run_child(const struct pcid_spawn *spawn, char *const *env, pid_t parent,
+				int status)
 {
 	setsid();
 	umask(077);

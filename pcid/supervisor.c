@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The life of a driver, one task for each: claim the function, start the process, wait for its end, stop the function,
- * take everything back, and begin again after a while, unless it was to end.
+ * The life of a driver, one task for each: claim the function, start the process, wait for its end,
+ * stop the function, take everything back, and begin again after a while, unless it was to end.
  *
- * The order at the end is the point. First the process must be dead, then the function reset, so that no DMA is under
- * way; then pools are unmapped; then the function is released. Clients who lost the driver are answered only after
- * that, by the next driver or by pcid.
+ * The order at the end is the point. First the process must be dead, then the function reset, so
+ * that no DMA is under way; then pools are unmapped; then the function is released. Clients who
+ * lost the driver are answered only after that, by the next driver or by pcid.
  */
 #include <errno.h>
 #include <pcidipc/log.h>
@@ -19,8 +19,8 @@
 
 #include "driver.h"
 
-#define HELLO_NS 30000000000ull	  /* a process that says nothing for so long is stuck */
-#define STABLE_NS 30000000000ull  /* one that ran for so long had not failed to start */
+#define HELLO_NS 30000000000ull	 /* a process that says nothing for so long is stuck */
+#define STABLE_NS 30000000000ull /* one that ran for so long had not failed to start */
 #define FIRST_BACKOFF_NS 100000000ull
 #define MAX_BACKOFF_NS 10000000000ull
 #define PLACE_POLL_NS 5000000u
@@ -38,8 +38,9 @@ struct pcid_waiter {
 const char *pcid_state_name(enum pcid_driver_state state)
 {
 	static const char *const names[] = {
-		[PCID_STARTING] = "starting", [PCID_RUNNING] = "running", [PCID_STOPPING] = "stopping",
-		[PCID_BACKOFF] = "backoff",   [PCID_FAILED] = "failed",	  [PCID_GONE] = "gone",
+		[PCID_STARTING] = "starting", [PCID_RUNNING] = "running",
+		[PCID_STOPPING] = "stopping", [PCID_BACKOFF] = "backoff",
+		[PCID_FAILED] = "failed",     [PCID_GONE] = "gone",
 	};
 
 	return names[state];
@@ -68,7 +69,7 @@ static void nap(struct pcid_driver *d, uint64_t ns)
 	if (ns)
 		pcidipc_timer_set(d->pcid->loop, &d->timer, ns, time_over);
 	pcidipc_await(&d->wake);
-	d->wake = (struct pcidipc_completion){ 0 };
+	d->wake = (struct pcidipc_completion){0};
 	pcidipc_timer_cancel(&d->timer);
 }
 
@@ -99,8 +100,8 @@ void pcid_driver_published(struct pcid_driver *d)
 static void describe_exit(struct pcid_driver *d, int status)
 {
 	if (WIFSIGNALED(status))
-		snprintf(d->last_exit, sizeof(d->last_exit), "killed by signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
+		snprintf(d->last_exit, sizeof(d->last_exit), "killed by signal %d (%s)",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else
 		snprintf(d->last_exit, sizeof(d->last_exit), "exit status %d", WEXITSTATUS(status));
 }
@@ -108,7 +109,7 @@ static void describe_exit(struct pcid_driver *d, int status)
 /* Its session is killed while the zombie still holds its number. */
 static bool reap(struct pcid_driver *d)
 {
-	siginfo_t info = { .si_pid = 0 };
+	siginfo_t info = {.si_pid = 0};
 	int status = 0;
 
 	if (!waitid(P_PID, (id_t)d->pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid)
@@ -151,7 +152,7 @@ static void patience_over(struct pcidipc_timer *timer)
 /* Until the process is gone; it is killed after `ns`. */
 static void await_exit(struct pcid_driver *d, uint64_t ns)
 {
-	struct pcid_waiter w = { .driver = d, .next = d->waiters };
+	struct pcid_waiter w = {.driver = d, .next = d->waiters};
 
 	if (!d->pid)
 		return;
@@ -206,8 +207,8 @@ static int report_spawn(struct pcid_driver *d, const char *path, const char *ste
 	if (error == -EACCES && !geteuid() && d->stanza->uid && d->stanza->uid != PCID_KEEP_ID)
 		hint = ": the file and every directory above it must be open to that user";
 	pcidipc_err("%s: starting %s as user %s: %s: %s%s", d->name, path,
-		    d->stanza->uid == PCID_KEEP_ID ? "of pcid" : d->stanza->user, step, strerror(-error),
-		    hint);
+		    d->stanza->uid == PCID_KEEP_ID ? "of pcid" : d->stanza->user, step,
+		    strerror(-error), hint);
 	return error;
 }
 
@@ -324,13 +325,15 @@ static void tell(struct pcid_driver *d)
 		pcidipc_scheme_event(&d->scheme, RINGABI_EVENT_SHUTDOWN);
 }
 
-/* A process that was told to stop is killed when its time is over, and one that has not said hello at once. */
+/* A process that was told to stop is killed when its time is over, and one that has not said hello
+ * at once. */
 static void stop_process(struct pcid_driver *d)
 {
 	uint64_t deadline;
 
 	d->state = PCID_STOPPING;
-	pcid_children_remove(d, d->stop == PCID_STOP_SHUTDOWN ? PCID_STOP_SHUTDOWN : PCID_STOP_REMOVED);
+	pcid_children_remove(d, d->stop == PCID_STOP_SHUTDOWN ? PCID_STOP_SHUTDOWN
+							      : PCID_STOP_REMOVED);
 	deadline = now(d) + PCID_STOP_NS;
 	while (d->nchildren_alive && !d->exited && now(d) < deadline)
 		nap(d, deadline - now(d));
@@ -342,7 +345,8 @@ static void stop_process(struct pcid_driver *d)
 		nap(d, deadline - now(d));
 	if (d->exited || d->session_lost)
 		return;
-	pcidipc_warn("%s: it did not stop in %llu s and is killed", d->name, PCID_STOP_NS / 1000000000u);
+	pcidipc_warn("%s: it did not stop in %llu s and is killed", d->name,
+		     PCID_STOP_NS / 1000000000u);
 	kill_process(d);
 }
 
@@ -374,6 +378,7 @@ static void release(struct pcid_driver *d)
 {
 	pcidipc_task_lock(&d->bus_lock);
 	pcid_irq_free(d, false);
+	d->let_go = d->stop == PCID_STOP_REMOVED;
 	d->function->bus->ops->release(d->function);
 	d->claimed = false;
 	pcidipc_task_unlock(&d->bus_lock);
@@ -414,7 +419,8 @@ static void wait_for_restart(struct pcid_driver *d, enum pcid_driver_state state
 
 static void give_up(struct pcid_driver *d)
 {
-	pcidipc_err("%s: it ended %u times in a row, the last time with %s: given up (restart it with: pcidctl "
+	pcidipc_err("%s: it ended %u times in a row, the last time with %s: given up (restart it "
+		    "with: pcidctl "
 		    "restart %s)",
 		    d->name, d->failures, d->last_exit, d->where);
 	pcid_services_refuse(d);
@@ -475,7 +481,8 @@ static void end(struct pcid_driver *d)
 	pcidipc_timer_cancel(&d->timer);
 	pcid_list_remove(&d->link);
 	if (d->function)
-		pcid_function_released(pcid, d->function);
+		pcid_function_released(pcid, d->function,
+				       d->stop == PCID_STOP_REMOVED && !d->let_go);
 	pcid_stanza_put(d->stanza);
 	free(d);
 	pcid_changed(pcid);
@@ -484,7 +491,8 @@ static void end(struct pcid_driver *d)
 /* The record of an earlier device in the same place, which is still ending, has the names. */
 static bool place_taken(struct pcid_driver *d)
 {
-	pcid_list_for_each(other, &d->pcid->drivers, struct pcid_driver, link) {
+	pcid_list_for_each(other, &d->pcid->drivers, struct pcid_driver, link)
+	{
 		if (other == d)
 			return false;
 		if (!strcmp(other->where, d->where))
@@ -538,7 +546,7 @@ static void identify(struct pcid_driver *d)
 
 	if (d->child) {
 		d->id = d->child->id;
-		snprintf(d->where, sizeof(d->where), "%s/%s", d->parent->where, d->child->path);
+		snprintf(d->where, sizeof(d->where), "%.90s/%s", d->parent->where, d->child->path);
 	} else {
 		d->id = pcid_identity_of(f);
 		snprintf(d->where, sizeof(d->where), "%s", f->address);
