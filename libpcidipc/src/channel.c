@@ -112,6 +112,9 @@ static int receive_one(int channel, struct pcidipc_packet *packet)
 	ssize_t n = recvmsg(channel, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	packet->nfds = 0;
+	/* Told once, when the other side closed without having read all; what it sent before is still there. */
+	if (n < 0 && errno == ECONNRESET)
+		n = recvmsg(channel, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0) {
 		if (errno == EAGAIN || errno == EINTR)
 			return 0;

@@ -9,6 +9,7 @@
 
 #define DEFAULT_ENTRIES 128
 #define RECOVER_STEP_NS 5000000u
+#define POLLS_PER_LOOK 256 /* a look is a system call */
 
 /* ---- making and unmaking ---- */
 
@@ -244,6 +245,15 @@ static bool take_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 	return backlog_pop(c, cqe) || take_from_ring(c, cqe);
 }
 
+/* Keep what the producer has published, for later. */
+static void drain(struct pcidipc_consumer *c)
+{
+	struct pcidipc_cqe cqe;
+
+	while (c->slots && take_from_ring(c, &cqe))
+		backlog_push(c, &cqe);
+}
+
 static void publish(struct pcidipc_consumer *c)
 {
 	if (!pcidipc_ring_publish_sq(&c->ring))
@@ -328,6 +338,19 @@ int pcidipc_submit(struct pcidipc_consumer *c)
 	return check_ring(c);
 }
 
+/* For who polls and never waits: events, and the producer's end, are seen here. */
+static void look_at_channel(struct pcidipc_consumer *c)
+{
+	if (++c->empty_polls % POLLS_PER_LOOK == 0 && !c->error) {
+		if (!c->lost_producer)
+			consumer_read_channel(c);
+		else if (consumer_recover_step(c))
+			consumer_fail(c, -ENOTCONN);
+	}
+	if (c->kept_first)
+		consumer_deliver_kept(c);
+}
+
 int pcidipc_next_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 {
 	while (take_cqe(c, cqe)) {
@@ -339,8 +362,8 @@ int pcidipc_next_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 	}
 	if (c->ring.map.shared)
 		publish(c);
-	if (c->kept_first && !c->loop)
-		consumer_deliver_kept(c);
+	if (!c->loop)
+		look_at_channel(c);
 	return check_ring(c);
 }
 
@@ -454,8 +477,10 @@ static struct io_uring_sqe *wait_for_sqe(struct pcidipc_consumer *c, bool task)
 			consumer_wait(c);
 		else
 			sched_yield(); /* the producer frees SQ space as soon as it runs */
-		if (!task && !c->lost_producer)
+		if (!task && !c->lost_producer) {
+			drain(c); /* the producer may wait for CQ slots */
 			consumer_read_channel(c);
+		}
 	}
 	return sqe;
 }
@@ -575,15 +600,6 @@ static void complete_all(struct pcidipc_consumer *c, int error)
 	}
 }
 
-/* What the producer published before it died counts. */
-static void drain(struct pcidipc_consumer *c)
-{
-	struct pcidipc_cqe cqe;
-
-	while (c->slots && take_from_ring(c, &cqe))
-		backlog_push(c, &cqe);
-}
-
 static void finish_failure(struct pcidipc_consumer *c, int error)
 {
 	c->error = error;
@@ -614,7 +630,7 @@ void consumer_fail(struct pcidipc_consumer *c, int error)
 		return;
 	if (!c->lost_producer) {
 		pcidipc_watch_remove(&c->watch);
-		drain(c);
+		drain(c); /* what it published before it died counts */
 		consumer_fail_asks(c, error);
 		if (c->path && c->slots) {
 			consumer_recover_start(c);

@@ -53,6 +53,7 @@ struct pcidipc_consumer {
 	uint32_t nslots;
 	uint32_t free_slot;
 	bool reaping;
+	uint32_t empty_polls;
 
 	/* CQEs that a blocking call took on its way to its own. */
 	struct pcidipc_cqe *backlog;

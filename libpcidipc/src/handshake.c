@@ -36,6 +36,8 @@ static void keep(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 	else
 		c->kept_first = kept;
 	c->kept_last = kept;
+	if (c->loop) /* read by a call that blocks, perhaps: then no watch will tell of it */
+		pcidipc_defer(c->loop, &c->deliver, c->deliver.call);
 }
 
 static bool answer_ask(struct pcidipc_consumer *c, struct pcidipc_packet *packet)

@@ -1,0 +1,590 @@
+// SPDX-License-Identifier: MIT
+/* A driver's view of pcid: the PCI helpers against a small pcid that notes what it is asked. */
+#include <CUnit/Basic.h>
+#include <pcidipc/log.h>
+#include <pcidipc/pci.h>
+#include <pcidipc/scheme.h>
+#include <pcidipc/task.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NOTES 65536
+#define BAD_OFFSET 0x800u /* writes there fail */
+#define PAGE 4096u
+
+struct note {
+	uint32_t cmd_op, index, width;
+	uint64_t addr, value;
+};
+
+static struct shared {
+	_Atomic uint32_t notes;
+	struct note note[NOTES];
+	_Atomic uint32_t maps, detaches;
+} * shared;
+
+/* ---- the pcid ---- */
+
+static struct pcidipc_loop *pcid_loop;
+static unsigned char config[256] = {0x34, 0x12, 0x78, 0x56};
+
+static void take_note(const struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+{
+	uint32_t n = shared->notes;
+
+	shared->note[n % NOTES] =
+		(struct note){rq->sqe.cmd_op, arg->index, arg->width, rq->sqe.addr, arg->value};
+	shared->notes = n + 1;
+}
+
+static int answer_info(struct pcidipc_request *rq)
+{
+	rq->big[0] = 0x1b36 | 0x0010ull << 16 | 0x1af4ull << 32 | 0x1100ull << 48;
+	rq->big[1] = 0x010802 | 0x02ull << 24 | (0x0001ull << 16 | 3u << 8 | 5u << 3 | 6u) << 32;
+	return 0;
+}
+
+static int answer_config(struct pcidipc_request *rq, const struct ringabi_pci_arg *arg, bool write)
+{
+	if (rq->sqe.addr + arg->width > sizeof(config))
+		return -ENXIO;
+	if (write)
+		memcpy(config + rq->sqe.addr, &arg->value, arg->width);
+	else
+		memcpy(rq->big, config + rq->sqe.addr, arg->width);
+	return 0;
+}
+
+static int answer_find_cap(struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
+{
+	if (arg->width != 9 || arg->index != 1 || arg->value)
+		return -ENOENT;
+	rq->big[0] = 0x40;
+	rq->big[1] = 20;
+	return 0;
+}
+
+static int request(struct pcidipc_request *rq)
+{
+	struct ringabi_pci_arg arg;
+
+	memcpy(&arg, (char *)&rq->sqe + offsetof(struct io_uring_sqe, cmd), sizeof(arg));
+	switch (rq->sqe.cmd_op) {
+	case RINGABI_PCI_INFO:
+		return answer_info(rq);
+	case RINGABI_PCI_CONFIG_READ:
+	case RINGABI_PCI_CONFIG_WRITE:
+		return answer_config(rq, &arg, rq->sqe.cmd_op == RINGABI_PCI_CONFIG_WRITE);
+	case RINGABI_PCI_FIND_CAP:
+		return answer_find_cap(rq, &arg);
+	case RINGABI_PCI_REGION_INFO:
+		rq->big[0] = arg.index == 0 ? PAGE : 0;
+		return 0;
+	case RINGABI_PCI_MMIO_READ:
+		rq->big[0] = shared->notes;
+		return 0;
+	}
+	take_note(rq, &arg);
+	return rq->sqe.addr == BAD_OFFSET ? -EFAULT : 0;
+}
+
+static void answer_map(struct pcidipc_session *s, struct pcidipc_packet *packet)
+{
+	const struct ringabi_map_region *m = (const void *)packet->bytes;
+	struct ringabi_map_region_reply reply = {
+		.bytes = 3 * PAGE, .holes = 1, .hole = {{PAGE, PAGE}}};
+	int fd = memfd_create("bar", MFD_CLOEXEC);
+
+	if (ftruncate(fd, 3 * PAGE) || pwrite(fd, "\x11", 1, 0) != 1 ||
+	    pwrite(fd, "\x33", 1, 2 * PAGE) != 1)
+		abort();
+	if (m->region == 3)
+		reply.hole[0].bytes = 3 * PAGE; /* beyond the region */
+	pcidipc_channel_reply(pcidipc_session_channel(s), &packet->msg, &reply.msg, sizeof(reply),
+			      m->region == 0  ? -EOPNOTSUPP
+			      : m->region > 3 ? -ENXIO
+					      : 0,
+			      &fd, 1);
+	close(fd);
+}
+
+static void answer_vectors(struct pcidipc_session *s, struct pcidipc_packet *packet)
+{
+	const struct ringabi_alloc_vectors *m = (const void *)packet->bytes;
+	struct ringabi_alloc_vectors_reply reply = {.kind = RINGABI_IRQ_MSIX, .granted = m->most};
+	int fds[RINGABI_MSG_MAX_FDS];
+
+	for (uint32_t i = 0; i < m->most; i++)
+		fds[i] = eventfd(i, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (m->least == 9)
+		reply.granted++; /* says more than it gives */
+	pcidipc_channel_reply(pcidipc_session_channel(s), &packet->msg, &reply.msg, sizeof(reply),
+			      0, fds, m->most);
+	for (uint32_t i = 0; i < m->most; i++)
+		close(fds[i]);
+}
+
+static void answer_publish(struct pcidipc_session *s, struct pcidipc_packet *packet)
+{
+	const struct ringabi_publish *m = (const void *)packet->bytes;
+	struct ringabi_publish_reply reply = {.service = 17};
+	int fds[2];
+
+	if (pcidipc_channel_pair(fds))
+		abort();
+	snprintf(reply.name, sizeof(reply.name), "%s/nvme0%s", m->kind, m->suffix);
+	pcidipc_channel_reply(pcidipc_session_channel(s), &packet->msg, &reply.msg, sizeof(reply),
+			      0, fds, 2);
+	close(fds[0]);
+	close(fds[1]);
+	pcidipc_session_event(s, RINGABI_EVENT_SHUTDOWN);
+}
+
+static void message(struct pcidipc_session *s, struct pcidipc_packet *packet)
+{
+	switch (packet->msg.type) {
+	case RINGABI_MSG_MAP_REGION:
+		return answer_map(s, packet);
+	case RINGABI_MSG_ALLOC_VECTORS:
+		return answer_vectors(s, packet);
+	case RINGABI_MSG_PUBLISH:
+		return answer_publish(s, packet);
+	}
+}
+
+static int pool_attach(struct pcidipc_session *s, struct pcidipc_pool_view *pool)
+{
+	(void)s;
+	pool->iova = 0x100000000ull + pool->index * 0x1000000000ull;
+	return 0;
+}
+
+static int pool_map(struct pcidipc_session *s, struct pcidipc_pool_view *pool, uint64_t offset,
+		    uint64_t bytes)
+{
+	(void)s;
+	(void)pool;
+	(void)offset;
+	(void)bytes;
+	pcidipc_task_yield();
+	shared->maps++;
+	return 0;
+}
+
+static void pool_detach(struct pcidipc_session *s, struct pcidipc_pool_view *pool)
+{
+	(void)s;
+	(void)pool;
+	shared->detaches++;
+}
+
+static void close_session(struct pcidipc_session *s)
+{
+	pcidipc_loop_stop(pcidipc_session_loop(s), 0);
+}
+
+static struct pcidipc_scheme scheme = {.name = "pci",
+				       .interface = RINGABI_INTERFACE_PCI,
+				       .ring_features = RINGABI_RING_CQE32,
+				       .flags = PCIDIPC_SCHEME_DMA,
+				       .max_sq_entries = 256,
+				       .max_cq_entries = 512,
+				       .max_sessions = 1,
+				       .request = request,
+				       .close = close_session,
+				       .pool_attach = pool_attach,
+				       .pool_map = pool_map,
+				       .pool_detach = pool_detach,
+				       .message = message};
+
+static int serve(int channel)
+{
+	int ret;
+
+	pcidipc_log_init("pcid", PCIDIPC_ERROR);
+	if (pcidipc_loop_create(0, &pcid_loop) ||
+	    pcidipc_session_create(pcid_loop, &scheme, channel, 0, NULL))
+		return 2;
+	ret = pcidipc_loop_run(pcid_loop);
+	pcidipc_loop_destroy(pcid_loop);
+	return ret;
+}
+
+/* ---- the driver, here ---- */
+
+static struct pcidipc_loop *loop;
+static struct pcidipc_pci *pci;
+static struct pcidipc_mmio regs;
+static pid_t pcid;
+
+static int begin(void)
+{
+	char number[16];
+	int ends[2];
+
+	if (pcidipc_channel_pair(ends))
+		return 1;
+	fflush(NULL);
+	pcid = fork();
+	if (!pcid) {
+		close(ends[0]);
+		exit(serve(ends[1]));
+	}
+	close(ends[1]);
+	snprintf(number, sizeof(number), "%d", ends[0]);
+	setenv("PCID_CLIENT_CHANNEL", number, 1);
+	if (pcidipc_loop_create(0, &loop) || pcidipc_pci_open(loop, &pci))
+		return 1;
+	return getenv("PCID_CLIENT_CHANNEL") || pcidipc_pci_map(pci, 0, &regs);
+}
+
+static int begin_epoll(void)
+{
+	setenv("PCIDIPC_LOOP", "epoll", 1);
+	return begin();
+}
+
+static int begin_uring(void)
+{
+	unsetenv("PCIDIPC_LOOP");
+	return begin();
+}
+
+static int end(void)
+{
+	int status = 0;
+
+	pcidipc_pci_close(pci);
+	pcidipc_loop_destroy(loop);
+	if (pcid)
+		waitpid(pcid, &status, 0);
+	return status;
+}
+
+static const struct note *last_note(unsigned back)
+{
+	return &shared->note[(shared->notes - 1 - back) % NOTES];
+}
+
+static void test_not_started_by_pcid(void)
+{
+	static const char *const wrong[] = {"", "x", "0x", "99999", "-1", "4294967299", "3 "};
+	struct pcidipc_pci *none;
+	char regular[16];
+	int fd = memfd_create("x", MFD_CLOEXEC);
+
+	pcidipc_log_init("test_pci_client",
+			 0); /* nobody shall wonder about messages that must come */
+	CU_ASSERT_EQUAL(pcidipc_pci_open(loop, &none), -ENOENT);
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		setenv("PCID_CLIENT_CHANNEL", wrong[i], 1);
+		CU_ASSERT_EQUAL(pcidipc_pci_open(loop, &none), -ENOENT);
+	}
+	snprintf(regular, sizeof(regular), "%d", fd);
+	setenv("PCID_CLIENT_CHANNEL", regular, 1);
+	CU_ASSERT_EQUAL(pcidipc_pci_open(loop, &none), -ENOENT);
+	unsetenv("PCID_CLIENT_CHANNEL");
+	close(fd);
+	pcidipc_log_init("test_pci_client", PCIDIPC_ERROR);
+}
+
+static void test_info(void)
+{
+	const struct pcidipc_pci_info *info = pcidipc_pci_info(pci);
+
+	CU_ASSERT_EQUAL(info->vendor, 0x1b36);
+	CU_ASSERT_EQUAL(info->device, 0x0010);
+	CU_ASSERT_EQUAL(info->subsystem_vendor, 0x1af4);
+	CU_ASSERT_EQUAL(info->subsystem_device, 0x1100);
+	CU_ASSERT_EQUAL(info->class_code, 0x010802);
+	CU_ASSERT_EQUAL(info->revision, 2);
+	CU_ASSERT_STRING_EQUAL(info->address, "0001:03:05.6");
+}
+
+static void test_config(void)
+{
+	unsigned bytes = 0;
+	uint32_t value = 0;
+
+	CU_ASSERT_EQUAL(pcidipc_pci_config_read(pci, 0, 4, &value), 0);
+	CU_ASSERT_EQUAL(value, 0x56781234);
+	CU_ASSERT_EQUAL(pcidipc_pci_config_write(pci, 0x40, 2, 0xbeef), 0);
+	CU_ASSERT_EQUAL(pcidipc_pci_config_read(pci, 0x40, 2, &value), 0);
+	CU_ASSERT_EQUAL(value, 0xbeef);
+	CU_ASSERT_EQUAL(pcidipc_pci_config_read(pci, 256, 4, &value), -ENXIO);
+	CU_ASSERT_EQUAL(pcidipc_pci_find_cap(pci, 9, false, 1, &bytes), 0x40);
+	CU_ASSERT_EQUAL(bytes, 20);
+	CU_ASSERT_EQUAL(pcidipc_pci_find_cap(pci, 9, false, 0, NULL), -ENOENT);
+	CU_ASSERT_EQUAL(pcidipc_pci_find_cap(pci, 9, true, 1, NULL), -ENOENT);
+	CU_ASSERT_EQUAL(pcidipc_pci_enable(pci, true, false), 0);
+	CU_ASSERT_EQUAL(last_note(0)->cmd_op, RINGABI_PCI_ENABLE);
+	CU_ASSERT_EQUAL(last_note(0)->value, RINGABI_PCI_ENABLE_DECODE);
+	CU_ASSERT_EQUAL(pcidipc_pci_reset(pci), 0);
+}
+
+/* A read comes after every write before it, also when many more than the ring holds are posted. */
+static void test_posted_order(void)
+{
+	uint32_t before = shared->notes;
+	unsigned wrong = 0;
+
+	CU_ASSERT_PTR_NULL(regs.base);
+	CU_ASSERT_EQUAL(regs.bytes, PAGE);
+	for (uint32_t i = 0; i < 20000; i++)
+		pcidipc_write32(&regs, 8, i);
+	CU_ASSERT_EQUAL(pcidipc_read32(&regs, 0), before + 20000);
+	for (uint32_t i = 0; i < 20000; i++) {
+		const struct note *n = &shared->note[(before + i) % NOTES];
+
+		wrong += n->cmd_op != RINGABI_PCI_MMIO_WRITE || n->addr != 8 || n->width != 4 ||
+			 n->value != i;
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	pcidipc_write64(&regs, 16, 0x1122334455667788);
+	CU_ASSERT_EQUAL(pcidipc_read64(&regs, 0), before + 20001);
+	CU_ASSERT_EQUAL(last_note(0)->value, 0x1122334455667788);
+	CU_ASSERT_EQUAL(last_note(0)->width, 8);
+}
+
+/* Each failure takes a place in the CQ, of which there are fewer than failures. */
+static void test_posted_failures(void)
+{
+	uint32_t before = shared->notes;
+
+	pcidipc_log_init("test_pci_client", 0);
+	for (uint32_t i = 0; i < 3000; i++)
+		pcidipc_write32(&regs, BAD_OFFSET, i);
+	CU_ASSERT_EQUAL(pcidipc_read32(&regs, 0), before + 3000);
+	pcidipc_loop_turn(loop, false);
+	pcidipc_log_init("test_pci_client", PCIDIPC_ERROR);
+}
+
+static void test_masks(void)
+{
+	pcidipc_pci_mask(pci, 3);
+	pcidipc_write32(&regs, 4, 1);
+	pcidipc_pci_unmask(pci, 3);
+	pcidipc_pci_mask_all(pci);
+	pcidipc_pci_unmask_all(pci);
+	CU_ASSERT_EQUAL(pcidipc_pci_mask_sync(pci, 5, true), 0);
+	CU_ASSERT_EQUAL(last_note(5)->cmd_op, RINGABI_PCI_IRQ_MASK);
+	CU_ASSERT_EQUAL(last_note(5)->index, 3);
+	CU_ASSERT_EQUAL(last_note(4)->cmd_op, RINGABI_PCI_MMIO_WRITE);
+	CU_ASSERT_EQUAL(last_note(3)->cmd_op, RINGABI_PCI_IRQ_UNMASK);
+	CU_ASSERT_EQUAL(last_note(2)->cmd_op, RINGABI_PCI_IRQ_MASK_ALL);
+	CU_ASSERT_EQUAL(last_note(1)->cmd_op, RINGABI_PCI_IRQ_UNMASK_ALL);
+	CU_ASSERT_EQUAL(last_note(0)->cmd_op, RINGABI_PCI_IRQ_MASK);
+	CU_ASSERT_EQUAL(last_note(0)->index, 5);
+}
+
+static bool readable(const volatile void *p)
+{
+	int ends[2];
+	bool ok;
+
+	if (pipe(ends))
+		return false;
+	ok = write(ends[1], (const void *)p, 1) == 1;
+	close(ends[0]);
+	close(ends[1]);
+	return ok;
+}
+
+static void test_mapping(void)
+{
+	struct pcidipc_mmio mmio;
+
+	CU_ASSERT_EQUAL_FATAL(pcidipc_pci_map(pci, 2, &mmio), 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mmio.base);
+	CU_ASSERT_EQUAL(mmio.bytes, 3 * PAGE);
+	CU_ASSERT_EQUAL(mmio.hole[0].offset, PAGE);
+	CU_ASSERT_EQUAL(pcidipc_read32(&mmio, 0), 0x11);
+	CU_ASSERT_EQUAL(pcidipc_read32(&mmio, 2 * PAGE), 0x33);
+	pcidipc_write64(&mmio, 2 * PAGE + 8, 0x55);
+	CU_ASSERT_EQUAL(pcidipc_read64(&mmio, 2 * PAGE + 8), 0x55);
+	CU_ASSERT_FALSE(readable(mmio.base + PAGE));
+	pcidipc_mmio_unmap(&mmio);
+	CU_ASSERT_EQUAL(pcidipc_pci_map(pci, 1, &mmio), 0);
+	pcidipc_mmio_unmap(&mmio);
+	CU_ASSERT_EQUAL(pcidipc_pci_map(pci, 3, &mmio), -EPROTO);
+	CU_ASSERT_EQUAL(pcidipc_pci_map(pci, 4, &mmio), -ENXIO);
+}
+
+static void test_vectors(void)
+{
+	struct pcidipc_vectors vectors;
+
+	CU_ASSERT_EQUAL_FATAL(pcidipc_pci_alloc_vectors(pci, 1, 64, &vectors), 0);
+	CU_ASSERT_EQUAL(vectors.count, 64);
+	CU_ASSERT_EQUAL(vectors.kind, RINGABI_IRQ_MSIX);
+	CU_ASSERT_EQUAL(pcidipc_vector_ack(vectors.fds[0]), 0); /* counter 0 */
+	CU_ASSERT_EQUAL(pcidipc_vector_ack(vectors.fds[63]), 1);
+	CU_ASSERT_EQUAL(pcidipc_vector_ack(vectors.fds[63]), 0);
+	for (unsigned i = 0; i < vectors.count; i++)
+		close(vectors.fds[i]);
+	CU_ASSERT_EQUAL(pcidipc_pci_alloc_vectors(pci, 9, 9, &vectors), -EPROTO);
+}
+
+static void test_dma(void)
+{
+	uint32_t maps = shared->maps, detaches = shared->detaches;
+	struct pcidipc_dma dma;
+	struct pcidipc_buf *buf;
+
+	CU_ASSERT_EQUAL_FATAL(pcidipc_dma_create(pci, 70u << 20, &dma), 0);
+	CU_ASSERT_EQUAL(shared->maps, maps + 3);
+	CU_ASSERT_EQUAL(dma.iova, 0x100000000ull + dma.index * 0x1000000000ull);
+	buf = pcidipc_pool_alloc(dma.pool, 8192, 4096);
+	CU_ASSERT_EQUAL(pcidipc_dma_iova(&dma, buf), dma.iova + buf->offset);
+	pcidipc_buf_free(buf);
+	pcidipc_dma_destroy(pci, &dma);
+	CU_ASSERT_EQUAL(shared->detaches, detaches + 1);
+}
+
+static uint32_t seen;
+
+static void note_event(uint32_t event, void *arg)
+{
+	(void)arg;
+	seen = event;
+}
+
+static void test_service(void)
+{
+	struct pcidipc_service service;
+
+	seen = 0;
+	pcidipc_pci_on_event(pci, note_event, NULL);
+	CU_ASSERT_EQUAL(pcidipc_pci_publish(pci, "waytoolongforthis", "n1", &service), -EINVAL);
+	CU_ASSERT_EQUAL_FATAL(pcidipc_pci_publish(pci, "disk", "n1", &service), 0);
+	CU_ASSERT_STRING_EQUAL(service.name, "disk/nvme0n1");
+	CU_ASSERT_EQUAL(service.id, 17);
+	CU_ASSERT_EQUAL(pcidipc_pci_unpublish(pci, &service), 0);
+	CU_ASSERT_EQUAL(last_note(0)->cmd_op, RINGABI_PCI_UNPUBLISH);
+	CU_ASSERT_EQUAL(last_note(0)->index, 17);
+	while (!seen)
+		pcidipc_loop_turn(loop, true);
+	CU_ASSERT_EQUAL(seen, RINGABI_EVENT_SHUTDOWN);
+}
+
+/* Inside a task reads await, and posted writes let nobody else run. */
+static unsigned turns, done, overtaken;
+
+static void other_task(void *arg)
+{
+	(void)arg;
+	while (!done) {
+		turns++;
+		pcidipc_task_yield();
+	}
+}
+
+static void mmio_task(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 5; i++) {
+		uint32_t before = shared->notes;
+		unsigned turn = turns;
+
+		for (uint32_t k = 0; k < 2000; k++)
+			pcidipc_write32(&regs, 8, k);
+		overtaken += turns - turn;
+		if (pcidipc_read32(&regs, 0) != before + 2000)
+			overtaken++;
+	}
+	done = 1;
+	pcidipc_loop_stop(loop, 0);
+}
+
+static void test_in_task(void)
+{
+	turns = done = overtaken = 0;
+	pcidipc_spawn(loop, mmio_task, NULL);
+	pcidipc_spawn(loop, other_task, NULL);
+	CU_ASSERT_EQUAL(pcidipc_loop_run(loop), 0);
+	pcidipc_loop_turn(loop, false);
+	CU_ASSERT_EQUAL(overtaken, 0);
+	CU_ASSERT(turns > 0);
+}
+
+/* The last one: pcid dies while the ring is full of posted writes. */
+static void test_pcid_dies(void)
+{
+	pcidipc_log_init("test_pci_client", 0);
+	kill(pcid, SIGSTOP);
+	waitpid(pcid, NULL, WUNTRACED);
+	for (unsigned i = 0; i < 256; i++)
+		pcidipc_write32(&regs, 8, i);
+	kill(pcid, SIGKILL);
+	waitpid(pcid, NULL, 0);
+	pcid = 0;
+	for (unsigned i = 0; i < 1000; i++)
+		pcidipc_write32(&regs, 8, i);
+	CU_ASSERT_EQUAL(pcidipc_read32(&regs, 0), UINT32_MAX);
+	CU_ASSERT_EQUAL(pcidipc_read64(&regs, 0), UINT64_MAX);
+	CU_ASSERT_EQUAL(pcidipc_pci_reset(pci), -ENOTCONN);
+	pcidipc_log_init("test_pci_client", PCIDIPC_ERROR);
+}
+
+static void test_pcid_leaves(void)
+{
+	pcidipc_log_init("test_pci_client", 0);
+	kill(pcid, SIGKILL);
+	waitpid(pcid, NULL, 0);
+	pcid = 0;
+	CU_ASSERT_EQUAL(pcidipc_loop_run(loop), 1);
+	pcidipc_log_init("test_pci_client", PCIDIPC_ERROR);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} tests[] = {
+	{"not started by pcid", test_not_started_by_pcid},
+	{"info", test_info},
+	{"configuration space", test_config},
+	{"posted writes in order", test_posted_order},
+	{"posted writes that fail", test_posted_failures},
+	{"masks", test_masks},
+	{"mapped registers", test_mapping},
+	{"vectors", test_vectors},
+	{"DMA memory", test_dma},
+	{"service", test_service},
+	{"in a task", test_in_task},
+};
+
+static void add_suite(const char *name, int (*initialize)(void), const char *last,
+		      void (*run_last)(void))
+{
+	CU_pSuite suite = CU_add_suite(name, initialize, end);
+
+	for (unsigned i = 0; i < sizeof(tests) / sizeof(*tests); i++)
+		CU_add_test(suite, tests[i].name, tests[i].run);
+	if (run_last)
+		CU_add_test(suite, last, run_last);
+}
+
+int main(void)
+{
+	unsigned failed;
+
+	pcidipc_log_init("test_pci_client", PCIDIPC_ERROR);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED || CU_initialize_registry())
+		return 1;
+	add_suite("PCI helpers on epoll", begin_epoll, "pcid dies", test_pcid_dies);
+	add_suite("PCI helpers on io_uring", begin_uring, "pcid leaves", test_pcid_leaves);
+	add_suite("PCI helpers, closed in good order", begin_uring, NULL, NULL);
+	CU_basic_run_tests();
+	failed = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
+	CU_cleanup_registry();
+	munmap(shared, sizeof(*shared));
+	return failed != 0;
+}
