@@ -106,9 +106,10 @@ static struct pcidipc_timer *timer_of(struct pcidipc_list *link)
 void pcidipc_timer_set(struct pcidipc_loop *loop, struct pcidipc_timer *timer, uint64_t ns,
 		       void (*fire)(struct pcidipc_timer *))
 {
-	struct pcidipc_list *at = loop->timers.next;
+	struct pcidipc_list *at;
 
 	pcidipc_timer_cancel(timer);
+	at = loop->timers.next; /* not before: it may have been this one */
 	timer->fire = fire;
 	timer->loop = loop;
 	timer->when = clock_ns() + ns;
