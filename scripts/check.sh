@@ -89,13 +89,21 @@ for variant in $VARIANTS; do
 	*) echo "check.sh: no variant \"$variant\": plain, asan" >&2; exit 1 ;;
 	esac
 done
-case abi in
-$ONLY)
-	sh tests/abi/run.sh >"$logs/abi.log" 2>&1
-	set -- $(sed -n 's/^abi: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$logs/abi.log")
-	suite abi "${1:-0}" "${2:-1}" "$logs/abi.log"
-	;;
-esac
+# A suite that is a script: its last line is "name: N passed, N failed".
+run_script()
+{
+	name=$1
+	case $name in
+	$ONLY) ;;
+	*) return ;;
+	esac
+	sh "tests/$name/run.sh" >"$logs/$name.log" 2>&1
+	set -- $(sed -n "s/^$name: \([0-9]*\) passed, \([0-9]*\) failed\$/\1 \2/p" "$logs/$name.log")
+	suite "$name" "${1:-0}" "${2:-1}" "$logs/$name.log"
+}
+
+run_script abi
+run_script model
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -18,6 +18,7 @@ libpci-dev      hdr:pci/pci.h
 libcunit1-dev   hdr:CUnit/CUnit.h
 pci.ids         any:/usr/share/misc/pci.ids,/usr/share/hwdata/pci.ids,/usr/share/pci.ids
 qemu-system-x86 cmd:qemu-system-x86_64
+spin            cmd:spin
 "
 
 missing_by_dpkg()

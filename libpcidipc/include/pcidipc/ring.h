@@ -88,15 +88,16 @@ static inline void pcidipc_store_release(uint32_t *word, uint32_t value)
 
 /*
  * After publishing an index: must the other side be woken? The flag is cleared here, so one sleep costs one wake;
- * the caller sends it. See docs/ring-abi.md for why clearing another's flag loses nothing.
+ * the caller sends it. See docs/ring-abi.md for why clearing another's flag loses nothing. It is an exchange because
+ * a plain store might reach memory after the wake was refused by a full channel, the other side had drained
+ * that channel, and set the flag anew (tests/model/wakeup.pml finds it).
  */
 static inline bool pcidipc_take_need_wakeup(uint32_t *word)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__builtin_expect(!__atomic_load_n(word, __ATOMIC_RELAXED), 1))
 		return false;
-	__atomic_store_n(word, 0, __ATOMIC_RELAXED);
-	return true;
+	return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
 }
 
 /* Before sleeping; afterwards look at the ring once more. */
