@@ -70,14 +70,15 @@ $(B)/lib/libpcidipc.so: $(LIB_SO)
 	ln -sf $(<F) $@
 
 comma := ,
-link = @mkdir -p $(@D); set -x; $(CC) $(LDFLAGS) -Wl,-rpath,'$$ORIGIN/../lib' -o $@ $(filter %.o %.a %.so.$(SOVERSION),$^)
+link = @mkdir -p $(@D); set -x; $(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
 
-$(B)/bin/pcid: $(call objs,$(PCID_SRC)) $(LIB_SO)
-	$(link) $(PCID_LIBS)
-$(B)/bin/pcidctl: $(call objs,$(CTL_SRC)) $(LIB_SO)
-	$(link) $(CTL_LIBS)
-$(B)/bin/nvmed: $(call objs,$(NVMED_SRC)) $(LIB_SO)
-	$(link) $(NVMED_LIBS)
+# The suite's own programs carry the library with them: a driver that runs as nobody need not find it in a build tree.
+$(B)/bin/pcid: $(call objs,$(PCID_SRC)) $(LIB_A)
+	$(link) $(LIB_LIBS) $(PCID_LIBS)
+$(B)/bin/pcidctl: $(call objs,$(CTL_SRC)) $(LIB_A)
+	$(link) $(LIB_LIBS) $(CTL_LIBS)
+$(B)/bin/nvmed: $(call objs,$(NVMED_SRC)) $(LIB_A)
+	$(link) $(LIB_LIBS) $(NVMED_LIBS)
 
 # Tests reach into the objects they test, so they link those and the static library. nvmed's and pcid's main.c stay out.
 TEST_OBJS := $(call objs,$(filter-out %/main.c,$(NVMED_SRC) $(PCID_SRC)))
@@ -121,9 +122,6 @@ demo: deps
 	@B=$(B) tests/demo.sh
 check: deps
 	@B=$(B) MAKE="$(MAKE)" scripts/check.sh
-
-# Drivers lie one directory deeper than the programs.
-$(B)/bin/nvmed: LDFLAGS += -Wl,-rpath,'$$ORIGIN/../../lib'
 
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(LIBEXECDIR) $(INCLUDEDIR)/ringabi \

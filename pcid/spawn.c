@@ -26,6 +26,7 @@
 #define CHANNEL_FD 3
 #define PARENT_FD 4
 #define STATUS_FD 5 /* until exec */
+#define IMAGE_FD 6  /* until exec: the executable */
 #define SAFE_FD 16  /* above all of these */
 #define MAX_FILES 4096
 #define MAX_ENV 32
@@ -105,20 +106,25 @@ static int move_up(int fd)
 	return fd < 0 ? -1 : fcntl(fd, F_DUPFD, SAFE_FD);
 }
 
-static int arrange_fds(const struct pcid_spawn *spawn, int *status_fd)
+/* *status_fd and *image become STATUS_FD and IMAGE_FD. */
+static int arrange_fds(const struct pcid_spawn *spawn, int *status_fd, int *image)
 {
 	int null = open("/dev/null", O_RDWR);
 	int channel = move_up(spawn->channel);
 	int parent = move_up(spawn->parent_channel);
 	int output = move_up(spawn->output);
 	int status = move_up(*status_fd);
+	int executable = move_up(*image);
 
-	if (null < 0 || channel < 0 || output < 0 || status < 0)
+	if (null < 0 || channel < 0 || output < 0 || status < 0 || executable < 0)
 		return -1;
 	*status_fd = status;
-	if (dup2(status, STATUS_FD) < 0 || fcntl(STATUS_FD, F_SETFD, FD_CLOEXEC))
+	if (dup3(status, STATUS_FD, O_CLOEXEC) < 0)
 		return -1;
 	*status_fd = STATUS_FD;
+	if (dup3(executable, IMAGE_FD, O_CLOEXEC) < 0)
+		return -1;
+	*image = IMAGE_FD;
 	if (dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0 ||
 	    dup2(channel, CHANNEL_FD) < 0)
 		return -1;
@@ -126,7 +132,7 @@ static int arrange_fds(const struct pcid_spawn *spawn, int *status_fd)
 		close(PARENT_FD);
 	else if (dup2(parent, PARENT_FD) < 0)
 		return -1;
-	return (int)syscall(SYS_close_range, STATUS_FD + 1, ~0u, 0);
+	return (int)syscall(SYS_close_range, IMAGE_FD + 1, ~0u, 0);
 }
 
 static int reset_signals(void)
@@ -195,12 +201,24 @@ static int die_with(pid_t parent)
 	return getppid() == parent ? 0 : -1;
 }
 
+/*
+ * By the fd that pcid opened, because the driver's user need not be able to reach the file: a build
+ * tree below somebody's home directory. A script cannot be run so (its interpreter would have to
+ * open it).
+ */
+static void execute(const struct pcid_spawn *spawn, int image, char *const *env)
+{
+	execveat(image, "", spawn->args, env, AT_EMPTY_PATH);
+	if (errno == ENOENT)
+		execve(spawn->path, spawn->args, env);
+}
+
 static _Noreturn void run_child(const struct pcid_spawn *spawn, char *const *env, pid_t parent,
-				int status)
+				int status, int image)
 {
 	setsid();
 	umask(077);
-	if (reset_signals() || arrange_fds(spawn, &status) || chdir("/"))
+	if (reset_signals() || arrange_fds(spawn, &status, &image) || chdir("/"))
 		give_up(status, STEP_FDS);
 	if (set_limits())
 		give_up(status, STEP_LIMITS);
@@ -211,7 +229,7 @@ static _Noreturn void run_child(const struct pcid_spawn *spawn, char *const *env
 		give_up(status, STEP_CAPABILITIES);
 	if (die_with(parent))
 		give_up(status, STEP_PARENT);
-	execve(spawn->path, spawn->args, env);
+	execute(spawn, image, env);
 	give_up(status, STEP_EXEC);
 }
 
@@ -240,28 +258,42 @@ static int await_exec(int fd, const char **step)
 	return status.error > 0 ? -status.error : -EIO;
 }
 
-int pcid_spawn(const struct pcid_spawn *spawn, pid_t *pid, int *pidfd, const char **step)
+/* The parent closes its copy of status[1], or it would never see the end. */
+static int start(const struct pcid_spawn *spawn, int image, int status[2], pid_t *pid, int *pidfd,
+		 const char **step)
 {
 	struct environment env;
 	pid_t self = getpid();
-	int status[2], ret;
+	int ret;
 
-	*step = "making a pipe";
-	if (pipe2(status, O_CLOEXEC))
-		return -errno;
 	make_environment(&env, spawn);
-	*step = "making a process";
 	*pid = fork();
 	if (!*pid)
-		run_child(spawn, env.entry, self, status[1]);
-	ret = *pid < 0 ? -errno : 0;
+		run_child(spawn, env.entry, self, status[1], image);
+	if (*pid < 0)
+		return -errno;
 	close(status[1]);
-	if (!ret) {
-		*pidfd = pidfd_open(*pid, 0);
-		ret = *pidfd < 0 ? -errno : await_exec(status[0], step);
-		if (ret)
-			reap(*pid, *pidfd);
-	}
-	close(status[0]);
+	status[1] = -1;
+	*pidfd = pidfd_open(*pid, 0);
+	ret = *pidfd < 0 ? -errno : await_exec(status[0], step);
+	if (ret)
+		reap(*pid, *pidfd);
+	return ret;
+}
+
+int pcid_spawn(const struct pcid_spawn *spawn, pid_t *pid, int *pidfd, const char **step)
+{
+	int status[2] = {-1, -1}, image, ret;
+
+	*step = "opening it";
+	image = open(spawn->path, O_PATH | O_CLOEXEC);
+	if (image < 0)
+		return -errno;
+	*step = "making a process";
+	ret = pipe2(status, O_CLOEXEC) ? -errno : start(spawn, image, status, pid, pidfd, step);
+	for (int i = 0; i < 2; i++)
+		if (status[i] >= 0)
+			close(status[i]);
+	close(image);
 	return ret;
 }

@@ -205,7 +205,7 @@ static int report_spawn(struct pcid_driver *d, const char *path, const char *ste
 	const char *hint = "";
 
 	if (error == -EACCES && !geteuid() && d->stanza->uid && d->stanza->uid != PCID_KEEP_ID)
-		hint = ": the file and every directory above it must be open to that user";
+		hint = ": the file must be executable by that user";
 	pcidipc_err("%s: starting %s as user %s: %s: %s%s", d->name, path,
 		    d->stanza->uid == PCID_KEEP_ID ? "of pcid" : d->stanza->user, step,
 		    strerror(-error), hint);
