@@ -116,7 +116,8 @@ help:
 # The compiler itself may be missing, so nothing that is built can stand before deps.
 deps:
 	@scripts/deps.sh
-demo: deps
+demo:
+	@scripts/deps.sh build
 	@echo "building into $(B)/ ..."
 	@$(MAKE) --no-print-directory -s all
 	@B=$(B) tests/demo.sh

@@ -1,25 +1,26 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Install what the build and the tests need, by apt-get; where that is not possible, say what is missing.
-# Does nothing, quickly, when everything is there.
+# Does nothing, quickly, when everything is there. Argument: what it is for, "build" (and the demo) or "check" (all).
 set -u
 
-# package, and where apt is unknown: a command or header that shows it is there
+# package, what needs it, and where apt is unknown: a command, header or file that shows it is there
 packages="
-gcc             cmd:gcc
-g++             cmd:g++
-libc6-dev       hdr:stdlib.h
-make            cmd:make
-liburing-dev    hdr:liburing.h
-libnvme-dev     hdr:libnvme.h
-libconfuse-dev  hdr:confuse.h
-libjson-c-dev   hdr:json-c/json.h
-libpci-dev      hdr:pci/pci.h
-libcunit1-dev   hdr:CUnit/CUnit.h
-pci.ids         any:/usr/share/misc/pci.ids,/usr/share/hwdata/pci.ids,/usr/share/pci.ids
-qemu-system-x86 cmd:qemu-system-x86_64
-spin            cmd:spin
+gcc             build cmd:gcc
+libc6-dev       build hdr:stdlib.h
+make            build cmd:make
+liburing-dev    build hdr:liburing.h
+libnvme-dev     build hdr:libnvme.h
+libconfuse-dev  build hdr:confuse.h
+libjson-c-dev   build hdr:json-c/json.h
+libpci-dev      build hdr:pci/pci.h
+pci.ids         build any:/usr/share/misc/pci.ids,/usr/share/hwdata/pci.ids,/usr/share/pci.ids
+qemu-system-x86 build cmd:qemu-system-x86_64
+g++             check cmd:g++
+libcunit1-dev   check hdr:CUnit/CUnit.h
+spin            check cmd:spin
 "
+[ "${1:-check}" = check ] || packages=$(echo "$packages" | grep ' build ')
 
 missing_by_dpkg()
 {
@@ -42,7 +43,7 @@ there()
 
 missing_by_looking()
 {
-	echo "$packages" | while read -r name probe; do
+	echo "$packages" | while read -r name need probe; do
 		[ -z "$name" ] || there "$probe" || echo "$name"
 	done
 }
@@ -70,7 +71,7 @@ fi
 command -v apt-get >/dev/null 2>&1 || give_up "there is no apt-get here."
 as_root=
 if [ "$(id -u)" -ne 0 ]; then
-	sudo -n true 2>/dev/null || give_up "not root, and sudo wants a password."
+	sudo -n true 2>/dev/null || give_up "not root, and there is no sudo that asks for no password."
 	as_root="sudo -n"
 fi
 
