@@ -1,318 +1,315 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Nothing has enumerated this bus before us: number the bridges, size the BARs, assign addresses,
- * open the windows. Memory windows are carved from one range below 4 GiB, in walking order, so a
- * bridge's window is what was given out while its bus was walked.
- */
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The walk over the bus: what is there, behind which bridge, with which registers. */
 #include <errno.h>
-#include <linux/pci_regs.h>
 #include <pcidipc/log.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "machine.h"
+#include "pciregs.h"
+#include "qemu.h"
 
-#define Q35_PCIEXBAR 0x60
-#define WINDOW_ALIGN (1u << 20)
-#define IO_WINDOW_ALIGN 4096u
+#define MAX_DEPTH 12u
+#define SPARE_BUSES 2u /* behind an empty slot, for a bridge that is plugged in */
+#define DEVFNS 256u
 
-static uint64_t ecam(const struct pcid_function *f, unsigned offset)
+#define PLUMBING_VENDOR 0x1af4u
+#define PLUMBING_DEVICE 0x1110u
+#define PLUMBING_RID RID(0, 0x1f, 7)
+
+/* ---- one function ---- */
+
+/* What a device cannot address, and no register tells. */
+static uint8_t dma_bits(uint16_t vendor, uint16_t device)
 {
-	return ECAM_BASE +
-	       ((uint64_t)f->bus_number << 20 | (uint64_t)f->dev << 15 | (uint64_t)f->fn << 12) +
-	       offset;
+	static const struct {
+		uint16_t vendor, device;
+		uint8_t bits;
+	} narrow[] = {
+		{0x1234, 0x11e8, 28}, /* edu */
+	};
+
+	for (unsigned i = 0; i < sizeof(narrow) / sizeof(*narrow); i++)
+		if (narrow[i].vendor == vendor && narrow[i].device == device)
+			return narrow[i].bits;
+	return 64;
 }
 
-static char width_letter(unsigned width)
+/*
+ * The requester id that the IOMMU sees: a bridge to conventional PCI answers for all behind it,
+ * with its own id, or, if it comes from PCI Express, as device 0 of its secondary bus.
+ */
+static uint16_t find_alias(const struct qemu_function *qf)
 {
-	return width == 1 ? 'b' : width == 2 ? 'w' : 'l';
+	uint16_t alias = qf->rid;
+
+	for (struct pcid_function *p = qf->f.parent; p; p = p->parent) {
+		struct qemu_function *bridge = qemu_function_of(p);
+
+		if (!bridge->express)
+			alias = bridge->rid;
+		else if (bridge->port_type == PCI_EXP_TYPE_PCI_BRIDGE)
+			alias = RID(p->secondary, 0, 0);
+	}
+	return alias;
 }
 
-int config_read(struct pcid_function *f, unsigned offset, unsigned width, uint32_t *value)
+static void fill_identity(struct qemu_function *qf, const uint32_t *config)
 {
-	uint64_t v = UINT64_MAX;
-	int ret = qtest_wait(&machine_of(f)->qtest, &v, "read%c 0x%llx", width_letter(width),
-			     (unsigned long long)ecam(f, offset));
+	struct pcid_function *f = &qf->f;
 
-	*value = (uint32_t)v;
-	return ret;
+	f->bus_number = RID_BUS(qf->rid);
+	f->dev = RID_DEV(qf->rid);
+	f->fn = RID_FN(qf->rid);
+	snprintf(f->address, sizeof(f->address), "0000:%02x:%02x.%x", f->bus_number, f->dev, f->fn);
+	f->vendor = (uint16_t)config[0];
+	f->device = (uint16_t)(config[0] >> 16);
+	f->revision = (uint8_t)config[2];
+	f->class_code = config[2] >> 8;
+	f->header_type = config[3] >> 16 & HEADER_TYPE_MASK;
+	if (f->header_type == PCI_HEADER_TYPE_NORMAL) {
+		f->subsystem_vendor = (uint16_t)config[PCI_SUBSYSTEM_VENDOR_ID / 4];
+		f->subsystem_device = (uint16_t)(config[PCI_SUBSYSTEM_VENDOR_ID / 4] >> 16);
+	}
+	if (f->header_type == PCI_HEADER_TYPE_BRIDGE)
+		qf->high_window = (config[PCI_PREF_MEMORY_BASE / 4] & PCI_PREF_RANGE_TYPE_MASK) ==
+				  PCI_PREF_RANGE_TYPE_64;
+	f->dma_bits = dma_bits(f->vendor, f->device);
+	qf->alias = find_alias(qf);
+	f->group = qf->alias;
 }
 
-int config_post(struct pcid_function *f, unsigned offset, unsigned width, uint32_t value)
+static int add_function(struct qemu_bus *qb, uint16_t rid, struct qemu_function *parent,
+			bool *multifunction)
 {
-	return qtest_send(&machine_of(f)->qtest, NULL, "write%c 0x%llx 0x%x", width_letter(width),
-			  (unsigned long long)ecam(f, offset), value);
-}
+	struct qemu_function *qf = calloc(1, sizeof(*qf));
+	uint32_t config[64];
+	int ret;
 
-int config_write(struct pcid_function *f, unsigned offset, unsigned width, uint32_t value)
-{
-	return qtest_wait(&machine_of(f)->qtest, NULL, "write%c 0x%llx 0x%x", width_letter(width),
-			  (unsigned long long)ecam(f, offset), value);
-}
-
-/* All of configuration space in memory, by the old mechanism of ports 0xcf8 and 0xcfc. */
-static int enable_ecam(struct machine *m)
-{
-	int ret = qtest_wait(&m->qtest, NULL, "outl 0xcf8 0x%x", 0x80000000u | Q35_PCIEXBAR);
-
-	if (!ret)
-		ret = qtest_wait(&m->qtest, NULL, "outl 0xcfc 0x%x", (uint32_t)ECAM_BASE | 1);
-	return ret;
+	if (!qf)
+		return -ENOMEM;
+	ret = qtest_task_dwords(&qb->qtest, config_address(rid, 0), 4, 64, config);
+	if (ret) {
+		free(qf);
+		return ret;
+	}
+	qf->rid = rid;
+	qf->irq.f = &qf->f;
+	qf->f.bus = &qb->bus;
+	qf->f.parent = parent ? &parent->f : NULL;
+	fill_identity(qf, config);
+	pcid_list_append(&qb->nodes, &qf->node);
+	qemu_size_bars(qb, qf);
+	qemu_read_capabilities(qb, qf, config);
+	if (rid == PLUMBING_RID && qf->f.vendor == PLUMBING_VENDOR &&
+	    qf->f.device == PLUMBING_DEVICE) {
+		qf->hidden = true;
+		qb->plumbing = qf;
+	}
+	*multifunction = config[3] >> 16 & HEADER_MULTIFUNCTION;
+	return 0;
 }
 
 /* ---- BARs ---- */
 
-static uint32_t read_back(struct pcid_function *f, unsigned reg)
+static bool is_power_of_two(uint64_t n)
 {
-	uint32_t value = 0;
-
-	config_write(f, reg, 4, 0xffffffff);
-	config_read(f, reg, 4, &value);
-	return value;
+	return n && !(n & (n - 1));
 }
 
-static void size_bar(struct pcid_function *f, unsigned i)
+static void read_bar(struct qemu_function *qf, struct pcid_bar *bar, uint32_t low, uint32_t high)
 {
-	struct pcid_bar *bar = &f->bars[i];
-	unsigned reg = PCI_BASE_ADDRESS_0 + 4 * i;
-	uint32_t low = read_back(f, reg);
 	uint64_t mask;
 
 	bar->io = low & PCI_BASE_ADDRESS_SPACE_IO;
 	if (bar->io) {
-		mask = low & PCI_BASE_ADDRESS_IO_MASK;
-		bar->bytes = mask ? (~mask & 0xffff) + 1 : 0;
-		return;
+		mask = (low & ~3u) | 0xffffffffffff0000;
+	} else {
+		bar->is64 = (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64;
+		bar->prefetch = low & PCI_BASE_ADDRESS_MEM_PREFETCH;
+		mask = (uint64_t)(bar->is64 ? high : UINT32_MAX) << 32 | (low & ~15u);
 	}
-	bar->is64 = (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64 &&
-		    i + 1 < PCID_BARS;
-	bar->prefetch = low & PCI_BASE_ADDRESS_MEM_PREFETCH;
-	mask = low & (uint32_t)PCI_BASE_ADDRESS_MEM_MASK;
-	if (bar->is64)
-		mask |= (uint64_t)read_back(f, reg + 4) << 32;
-	else if (mask)
-		mask |= 0xffffffff00000000ull;
-	bar->bytes = mask ? ~mask + 1 : 0;
+	bar->bytes = -mask;
+	if (is_power_of_two(bar->bytes))
+		return;
+	pcidipc_warn("%s: a BAR of 0x%llx bytes makes no sense and is ignored", qf->f.address,
+		     (unsigned long long)bar->bytes);
+	bar->bytes = 0;
 }
 
-static void place_bar(struct machine *m, struct pcid_function *f, unsigned i)
+void qemu_size_bars(struct qemu_bus *qb, struct qemu_function *qf)
 {
-	struct pcid_bar *bar = &f->bars[i];
-	unsigned reg = PCI_BASE_ADDRESS_0 + 4 * i;
-	uint64_t at = bar->io ? m->next_io : m->next_mmio;
-	uint64_t end = bar->io ? IO_END : MMIO_END;
+	unsigned n = qf->f.header_type == PCI_HEADER_TYPE_NORMAL   ? 6
+		     : qf->f.header_type == PCI_HEADER_TYPE_BRIDGE ? 2
+								   : 0;
+	uint32_t masks[7] = {0};
 
-	at = (at + bar->bytes - 1) & ~(bar->bytes - 1);
-	if (at + bar->bytes > end || at + bar->bytes < at) {
-		pcidipc_warn("%s: no room for BAR %u of %#llx bytes: left unassigned", f->address,
-			     i, (unsigned long long)bar->bytes);
-		config_write(f, reg, 4, 0);
-		bar->bytes = 0;
+	for (unsigned i = 0; i < n; i++)
+		config_write(qf, PCI_BASE_ADDRESS_0 + 4 * i, 4, UINT32_MAX);
+	if (n &&
+	    qtest_task_dwords(&qb->qtest, config_address(qf->rid, PCI_BASE_ADDRESS_0), 4, n, masks))
 		return;
-	}
-	bar->address = at;
-	config_write(f, reg, 4, (uint32_t)at);
-	if (bar->is64)
-		config_write(f, reg + 4, 4, (uint32_t)(at >> 32));
-	if (bar->io)
-		m->next_io = (uint32_t)(at + bar->bytes);
-	else
-		m->next_mmio = at + bar->bytes;
-}
-
-static void assign_bars(struct machine *m, struct pcid_function *f)
-{
-	unsigned n = f->header_type == PCI_HEADER_TYPE_BRIDGE ? 2 : PCID_BARS;
-
-	config_write(f, PCI_COMMAND, 2, 0);
 	for (unsigned i = 0; i < n; i++) {
-		size_bar(f, i);
-		if (f->bars[i].bytes)
-			place_bar(m, f, i);
-		i += f->bars[i].is64;
+		config_write(qf, PCI_BASE_ADDRESS_0 + 4 * i, 4, 0);
+		if (!masks[i])
+			continue;
+		read_bar(qf, &qf->f.bars[i], masks[i], i + 1 < n ? masks[i + 1] : UINT32_MAX);
+		if (qf->f.bars[i].is64 && i + 1 < n)
+			config_write(qf, PCI_BASE_ADDRESS_0 + 4 * ++i, 4, 0);
 	}
 }
 
-/* ---- functions ---- */
+/* ---- buses ---- */
 
-static void read_identity(struct pcid_function *f, uint32_t id)
+struct walk {
+	struct qemu_bus *qb;
+	unsigned last;	/* bus number in use */
+	unsigned limit; /* highest that may be used */
+};
+
+static bool present(uint32_t id)
 {
-	uint32_t value = 0;
-
-	f->vendor = (uint16_t)id;
-	f->device = (uint16_t)(id >> 16);
-	config_read(f, PCI_CLASS_REVISION, 4, &value);
-	f->class_code = value >> 8;
-	f->revision = (uint8_t)value;
-	config_read(f, PCI_HEADER_TYPE, 1, &value);
-	f->header_type = value & 0x7f;
-	if (f->header_type == PCI_HEADER_TYPE_NORMAL) {
-		config_read(f, PCI_SUBSYSTEM_VENDOR_ID, 4, &value);
-		f->subsystem_vendor = (uint16_t)value;
-		f->subsystem_device = (uint16_t)(value >> 16);
-	}
+	return (id & 0xffff) != 0xffff && id;
 }
 
-static struct pcid_function *new_function(struct machine *m, uint8_t bus, uint8_t dev, uint8_t fn,
-					  struct pcid_function *parent)
+static int add_device(struct walk *w, unsigned bus, unsigned dev, struct qemu_function *parent,
+		      const uint32_t *ids)
 {
-	struct pcid_function *f = calloc(1, sizeof(*f));
-
-	if (!f)
-		return NULL;
-	f->bus = &m->bus;
-	f->bus_number = bus;
-	f->dev = dev;
-	f->fn = fn;
-	f->parent = parent;
-	f->config_bytes = 256;
-	f->dma_bits = 64;
-	f->group = (uint32_t)bus << 8 | (uint32_t)dev << 3 | fn;
-	snprintf(f->address, sizeof(f->address), "0000:%02x:%02x.%u", bus, dev, fn);
-	f->bus_priv = calloc(1, sizeof(struct qemu_function));
-	if (f->bus_priv)
-		return f;
-	free(f);
-	return NULL;
-}
-
-static int walk_bus(struct machine *m, uint8_t bus, struct pcid_function *parent);
-
-/* Functions below a conventional bridge send its requester id: they share a domain. */
-static void inherit_group(struct pcid_function *f)
-{
-	const struct pcid_function *p = f->parent;
-	bool express = false;
-
-	for (unsigned i = 0; p && i < p->ncaps; i++)
-		express |= p->caps[i].id == PCI_CAP_ID_EXP && !p->caps[i].extended;
-	if (p && !express)
-		f->group = p->group;
-}
-
-static void open_windows(struct pcid_function *f, uint64_t mmio, uint64_t mmio_end, uint32_t io,
-			 uint32_t io_end)
-{
-	uint32_t memory = mmio == mmio_end ? 0x0000fff0
-					   : (uint32_t)(mmio >> 16 & 0xfff0) |
-						     (uint32_t)((mmio_end - 1) & 0xfff00000);
-	uint32_t ports = io == io_end ? 0x00f0 : (io >> 8 & 0xf0) | ((io_end - 1) & 0xf000);
-
-	config_write(f, PCI_MEMORY_BASE, 4, memory);
-	config_write(f, PCI_IO_BASE, 2, ports);
-	config_write(f, PCI_PREF_MEMORY_BASE, 4,
-		     0x0000fff0); /* closed: everything uses the other */
-	config_write(f, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-}
-
-static int walk_bridge(struct machine *m, struct pcid_function *f)
-{
-	uint64_t mmio;
-	uint32_t io;
-	int ret;
-
-	if (m->next_bus >= ECAM_BUSES) {
-		pcidipc_warn("%s: more than %u buses: what is below this bridge is left out",
-			     f->address, ECAM_BUSES);
-		return 0;
-	}
-	f->secondary = m->next_bus++;
-	config_write(f, PCI_PRIMARY_BUS, 4,
-		     f->bus_number | (uint32_t)f->secondary << 8 | 0xff0000u);
-	m->next_mmio = (m->next_mmio + WINDOW_ALIGN - 1) & ~(uint64_t)(WINDOW_ALIGN - 1);
-	m->next_io = (m->next_io + IO_WINDOW_ALIGN - 1) & ~(IO_WINDOW_ALIGN - 1);
-	mmio = m->next_mmio;
-	io = m->next_io;
-	ret = walk_bus(m, f->secondary, f);
-	f->subordinate = (uint8_t)(m->next_bus - 1);
-	config_write(f, PCI_SUBORDINATE_BUS, 1, f->subordinate);
-	m->next_mmio = (m->next_mmio + WINDOW_ALIGN - 1) & ~(uint64_t)(WINDOW_ALIGN - 1);
-	m->next_io = (m->next_io + IO_WINDOW_ALIGN - 1) & ~(IO_WINDOW_ALIGN - 1);
-	open_windows(f, mmio, m->next_mmio, io, m->next_io);
-	return ret;
-}
-
-/* Our own doorbell is no function for drivers: it is where their interrupts go. */
-static bool is_plumbing(const struct pcid_function *f)
-{
-	return f->bus_number == 0 && f->dev == 0x1f && f->fn == 7;
-}
-
-static void keep(struct machine *m, struct pcid_function *f)
-{
-	struct pcidipc_list *head = &m->bus.functions;
-
-	f->link.next = head;
-	f->link.prev = head->prev;
-	head->prev->next = &f->link;
-	head->prev = &f->link;
-}
-
-static int take_function(struct machine *m, struct pcid_function *f, uint32_t id)
-{
-	int ret;
-
-	read_identity(f, id);
-	ret = read_capabilities(f);
-	inherit_group(f);
-	assign_bars(m, f);
-	if (is_plumbing(f)) {
-		m->doorbell = f->bars[0].address + 12;
-		config_write(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
-		free(f->bus_priv);
-		free(f);
-		return ret;
-	}
-	keep(m, f);
-	if (f->header_type == PCI_HEADER_TYPE_BRIDGE)
-		ret = walk_bridge(m, f);
-	return ret;
-}
-
-static int walk_slot(struct machine *m, uint8_t bus, uint8_t dev, struct pcid_function *parent)
-{
-	bool multi = true;
+	bool more = true;
 	int ret = 0;
 
-	for (uint8_t fn = 0; fn < (multi ? 8 : 1) && !ret; fn++) {
-		struct pcid_function *f = new_function(m, bus, dev, fn, parent);
-		uint32_t id, type = 0;
+	for (unsigned fn = 0; fn < 8 && more && !ret; fn++) {
+		bool multifunction;
 
-		if (!f)
-			return -ENOMEM;
-		ret = config_read(f, PCI_VENDOR_ID, 4, &id);
-		if (ret || id == 0xffffffff || !(uint16_t)id) {
-			free(f->bus_priv);
-			free(f);
-			if (!fn)
-				break;
+		if (!present(ids[dev * 8 + fn])) {
+			more = fn > 0;
 			continue;
 		}
-		if (!fn) {
-			config_read(f, PCI_HEADER_TYPE, 1, &type);
-			multi = type & 0x80;
-		}
-		ret = take_function(m, f, id);
+		ret = add_function(w->qb, RID(bus, dev, fn), parent, &multifunction);
+		if (!fn)
+			more = multifunction;
 	}
 	return ret;
 }
 
-static int walk_bus(struct machine *m, uint8_t bus, struct pcid_function *parent)
+static int add_devices(struct walk *w, unsigned bus, struct qemu_function *parent)
 {
-	int ret = 0;
+	uint32_t *ids = calloc(DEVFNS, sizeof(*ids));
+	int ret;
 
-	for (uint8_t dev = 0; dev < 32 && !ret; dev++)
-		ret = walk_slot(m, bus, dev, parent);
+	if (!ids)
+		return -ENOMEM;
+	ret = qtest_task_dwords(&w->qb->qtest, config_address(RID(bus, 0, 0), 0), 4096, DEVFNS,
+				ids);
+	for (unsigned dev = 0; dev < 32 && !ret; dev++)
+		ret = add_device(w, bus, dev, parent, ids);
+	free(ids);
 	return ret;
 }
 
-int enumerate(struct machine *m)
-{
-	int ret = enable_ecam(m);
+static int walk_bus(struct walk *w, unsigned bus, struct qemu_function *parent, unsigned depth);
 
-	m->next_bus = 1;
-	m->next_mmio = MMIO_BASE;
-	m->next_io = IO_BASE;
-	return ret ? ret : walk_bus(m, 0, NULL);
+static void write_numbers(struct qemu_function *bridge, unsigned subordinate)
+{
+	bridge->f.subordinate = (uint8_t)subordinate;
+	config_write(bridge, PCI_PRIMARY_BUS, 4,
+		     bridge->f.bus_number | (uint32_t)bridge->f.secondary << 8 | subordinate << 16);
+}
+
+static int walk_bridge(struct walk *w, struct qemu_function *bridge, unsigned depth)
+{
+	int ret;
+
+	if (w->last >= w->limit || depth > MAX_DEPTH) {
+		pcidipc_warn("%s: what is behind it is not looked at: %s", bridge->f.address,
+			     depth > MAX_DEPTH ? "too many bridges in a row"
+					       : "no bus numbers are left");
+		return 0;
+	}
+	bridge->f.secondary = (uint8_t)++w->last;
+	write_numbers(bridge, w->limit);
+	ret = walk_bus(w, bridge->f.secondary, bridge, depth);
+	if (bridge->hotplug)
+		w->last = w->last + SPARE_BUSES < w->limit ? w->last + SPARE_BUSES : w->limit;
+	write_numbers(bridge, w->last);
+	return ret;
+}
+
+static int walk_bus(struct walk *w, unsigned bus, struct qemu_function *parent, unsigned depth)
+{
+	int ret = add_devices(w, bus, parent);
+
+	pcid_list_for_each(qf, &w->qb->nodes, struct qemu_function, node)
+	{
+		if (ret)
+			break;
+		if (qf->f.bus_number == bus && qf->f.header_type == PCI_HEADER_TYPE_BRIDGE)
+			ret = walk_bridge(w, qf, depth + 1);
+	}
+	return ret;
+}
+
+int qemu_enumerate(struct qemu_bus *qb)
+{
+	struct walk w = {.qb = qb, .limit = 255};
+	int ret = walk_bus(&w, 0, NULL, 0);
+
+	if (ret)
+		return ret;
+	qemu_assign(qb, NULL);
+	return qb->dead ? -ENODEV : 0;
+}
+
+int qemu_enumerate_below(struct qemu_bus *qb, struct qemu_function *bridge)
+{
+	struct walk w = {.qb = qb, .last = bridge->f.secondary, .limit = bridge->f.subordinate};
+	int ret = walk_bus(&w, bridge->f.secondary, bridge, 0);
+
+	if (ret)
+		return ret;
+	qemu_assign(qb, bridge);
+	return qb->dead ? -ENODEV : 0;
+}
+
+/* ---- lists ---- */
+
+bool qemu_is_below(struct qemu_function *qf, struct qemu_function *bridge)
+{
+	for (struct pcid_function *p = qf->f.parent; p && bridge; p = p->parent)
+		if (p == &bridge->f)
+			return true;
+	return !bridge;
+}
+
+static void show(struct qemu_bus *qb, struct qemu_function *qf)
+{
+	struct pcidipc_list *next = &qb->bus.functions;
+
+	pcid_list_for_each(other, &qb->bus.functions, struct pcid_function,
+			   link) if (qemu_function_of(other)->rid > qf->rid)
+	{
+		next = &other->link;
+		break;
+	}
+	pcid_list_append(next, &qf->f.link);
+	qf->listed = true;
+}
+
+void qemu_list_functions(struct qemu_bus *qb, struct qemu_function *bridge, bool tell)
+{
+	pcid_list_for_each(qf, &qb->nodes, struct qemu_function, node)
+	{
+		if (qf->hidden || qf->listed || !qemu_is_below(qf, bridge))
+			continue;
+		show(qb, qf);
+		if (tell)
+			qemu_tell(qb, PCID_FUNCTION_ARRIVED, qf, NULL);
+	}
+}
+
+void qemu_function_free(struct qemu_function *qf)
+{
+	pcid_list_remove(&qf->node);
+	pcid_list_remove(&qf->f.link);
+	free(qf);
 }

@@ -1,61 +1,351 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Interrupts as eventfds: QEMU's ivshmem doorbell turns a 32-bit write of (peer << 16 | vector)
- * into a signal of the eventfd that its server, pcid, has given for that peer and vector. MSI are
- * such writes.
+ * Interrupts. An ivshmem-doorbell device turns a write of (peer << 16 | vector) to its doorbell
+ * into eight bytes written to the file descriptor that its server, we, sent for that vector. Each
+ * is one end of a socket pair, not an eventfd: a driver that holds an eventfd could fill it and
+ * make QEMU block; of a pair it holds the other end only.
+ *
+ * Peer 0 is shared by all functions with MSI, whose messages have only 16 bits of data. QEMU can
+ * only append vectors to a peer, so changing one of peer 0's means to send them all anew; what
+ * fires meanwhile is lost, and therefore each vector in use is fired once afterwards.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <pcidipc/log.h>
+#include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "machine.h"
+#include "qemu.h"
 
-/* One message of the protocol: a number, and perhaps an fd. */
-static int tell(struct machine *m, int64_t value, int fd)
+#define PEER_MSI 0u
+#define PEER_QEMU 1u /* the device's own number; nobody rings it */
+#define PROBE_NS 100000ull
+#define PROBES 20000 /* two seconds */
+
+/* ---- messages to QEMU: a number, perhaps with a file descriptor ---- */
+
+static int send_once(int to, int64_t number, int fd)
 {
-	struct iovec iov = {.iov_base = &value, .iov_len = sizeof(value)};
 	union {
+		struct cmsghdr header;
 		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
 	} control = {0};
+	struct iovec iov = {&number, sizeof(number)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (fd >= 0) {
 		msg.msg_control = &control;
 		msg.msg_controllen = sizeof(control);
-		control.align.cmsg_level = SOL_SOCKET;
-		control.align.cmsg_type = SCM_RIGHTS;
-		control.align.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
 	}
-	while (sendmsg(m->ivshmem, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-		if (errno != EAGAIN)
-			return -errno;
-		pcidipc_task_wait_fd(m->ivshmem, EPOLLOUT, 0);
+	return sendmsg(to, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(number) ? 0 : -errno;
+}
+
+static int send_number(struct ivshmem *iv, int64_t number, int fd)
+{
+	int ret;
+
+	while ((ret = send_once(iv->fd, number, fd)) == -EAGAIN) {
+		ret = pcidipc_task_wait_fd(iv->fd, EPOLLOUT, 0);
+		if (ret < 0)
+			return ret;
+	}
+	return ret;
+}
+
+/* ---- socket pairs in the role of eventfds ---- */
+
+/*
+ * The kernel's smallest send buffer holds half a dozen interrupts, so they coalesce: more are
+ * dropped while the reader does not look, and QEMU takes a full buffer for "it knows".
+ */
+static int make_vector(int *ours, int *qemus)
+{
+	int fds[2], small = 1;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds))
+		return -errno;
+	setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	*ours = fds[0];
+	*qemus = fds[1];
+	return 0;
+}
+
+static void close_all(int *fds, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+static int make_vectors(unsigned count, int *ours, int *qemus)
+{
+	for (unsigned i = 0; i < count; i++)
+		ours[i] = qemus[i] = -1;
+	for (unsigned i = 0; i < count; i++) {
+		int ret = make_vector(&ours[i], &qemus[i]);
+
+		if (ret) {
+			close_all(ours, i);
+			close_all(qemus, i);
+			return ret;
+		}
 	}
 	return 0;
 }
 
-/* Protocol version, the device's own id, and the shared memory that nobody uses. */
-int ivshmem_greet(struct machine *m)
+static void drain(int fd)
 {
-	int shm = memfd_create("pcid-ivshmem", MFD_CLOEXEC);
-	int ret = shm < 0 || ftruncate(shm, 1 << 20) ? -errno : tell(m, 0, -1);
+	char bytes[8];
 
-	if (!ret)
-		ret = tell(m, IVSHMEM_SELF, -1);
-	if (!ret)
-		ret = tell(m, -1, shm);
-	if (shm >= 0)
-		close(shm);
+	while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+}
+
+static bool readable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/*
+ * The socket to the device and the one for register accesses are served by QEMU in no certain
+ * order. Ring the last vector that was sent until it answers: then QEMU has them all.
+ */
+static int wait_until_known(struct qemu_bus *qb, unsigned peer, unsigned vector, int fd)
+{
+	uint64_t doorbell = qb->ivshmem.doorbell_page + DOORBELL_OFFSET;
+
+	for (unsigned i = 0; i < PROBES; i++) {
+		int ret = qtest_task_write(&qb->qtest, QTEST_MEMORY, doorbell, 4,
+					   peer << 16 | vector);
+
+		ret = ret ? ret : qtest_task_sync(&qb->qtest);
+		if (ret)
+			return ret;
+		if (readable(fd)) {
+			drain(fd);
+			return 0;
+		}
+		pcidipc_task_sleep(PROBE_NS);
+	}
+	pcidipc_err("qemu: the ivshmem device did not take interrupt %u of peer %u", vector, peer);
+	return -ETIMEDOUT;
+}
+
+/* ---- peers ---- */
+
+static int take_peer(struct ivshmem *iv, unsigned *peer)
+{
+	for (unsigned i = 0; i < IVSHMEM_PEERS; i++) {
+		if (iv->peers[i / 64] >> i % 64 & 1)
+			continue;
+		iv->peers[i / 64] |= 1ull << i % 64;
+		*peer = i;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+static void give_peer(struct ivshmem *iv, unsigned peer)
+{
+	iv->peers[peer / 64] &= ~(1ull << peer % 64);
+}
+
+static int send_vectors(struct qemu_bus *qb, unsigned peer, unsigned count, const int *ours,
+			const int *qemus)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < count && !ret; i++)
+		ret = send_number(&qb->ivshmem, peer, qemus[i]);
+	return ret ? ret : wait_until_known(qb, peer, count - 1, ours[count - 1]);
+}
+
+static int open_peer(struct qemu_bus *qb, unsigned count, int *fds, unsigned *peer)
+{
+	int qemus[64], ret;
+
+	ret = take_peer(&qb->ivshmem, peer);
+	if (ret)
+		return ret;
+	ret = make_vectors(count, fds, qemus);
+	if (!ret) {
+		ret = send_vectors(qb, *peer, count, fds, qemus);
+		close_all(qemus, count);
+		if (ret)
+			close_all(fds, count);
+	}
+	if (ret)
+		give_peer(&qb->ivshmem, *peer);
 	return ret;
 }
 
-/* The next vector of `peer`: the order of arrival is the number. */
-int ivshmem_add_vector(struct machine *m, uint16_t peer, int eventfd)
+int ivshmem_peer_open(struct qemu_bus *qb, unsigned count, int *fds, unsigned *peer)
 {
-	return tell(m, peer, eventfd);
+	int ret;
+
+	if (!count || count > 64)
+		return -EINVAL;
+	pcidipc_task_lock(&qb->ivshmem.lock);
+	ret = open_peer(qb, count, fds, peer);
+	pcidipc_task_unlock(&qb->ivshmem.lock);
+	return ret;
+}
+
+/* QEMU closes its copies on this. Number and message go in order, so the number may be used again
+ * at once. */
+void ivshmem_peer_close(struct qemu_bus *qb, unsigned peer)
+{
+	pcidipc_task_lock(&qb->ivshmem.lock);
+	if (!qb->dead)
+		send_number(&qb->ivshmem, peer, -1);
+	give_peer(&qb->ivshmem, peer);
+	pcidipc_task_unlock(&qb->ivshmem.lock);
+}
+
+/* ---- peer 0 ---- */
+
+/* One stays free, for the table's end. */
+static int find_msi_range(const struct ivshmem *iv, unsigned count)
+{
+	for (unsigned first = 0; first + count < IVSHMEM_VECTORS; first += count) {
+		unsigned i = 0;
+
+		while (i < count && iv->msi_write[first + i] < 0)
+			i++;
+		if (i == count)
+			return (int)first;
+	}
+	return -ENOSPC;
+}
+
+static unsigned msi_in_use(const struct ivshmem *iv)
+{
+	unsigned n = IVSHMEM_VECTORS;
+
+	while (n && iv->msi_write[n - 1] < 0)
+		n--;
+	return n;
+}
+
+/* The table ends with a vector of our own that tells when QEMU has all of it. */
+static int send_msi_table(struct qemu_bus *qb)
+{
+	struct ivshmem *iv = &qb->ivshmem;
+	unsigned n = msi_in_use(iv);
+	int ours, qemus, ret;
+
+	ret = make_vector(&ours, &qemus);
+	if (ret)
+		return ret;
+	ret = send_number(iv, PEER_MSI, -1);
+	for (unsigned i = 0; i < n && !ret; i++)
+		ret = send_number(iv, PEER_MSI,
+				  iv->msi_write[i] < 0 ? iv->null_fd : iv->msi_write[i]);
+	ret = ret ? ret : send_number(iv, PEER_MSI, qemus);
+	ret = ret ? ret : wait_until_known(qb, PEER_MSI, n, ours);
+	close(ours);
+	close(qemus);
+	return ret;
+}
+
+static void fire_all_msi(struct ivshmem *iv, unsigned but_first, unsigned but_count)
+{
+	uint64_t one = 1;
+
+	for (unsigned i = 0; i < IVSHMEM_VECTORS; i++)
+		if (iv->msi_write[i] >= 0 && i - but_first >= but_count)
+			send(iv->msi_write[i], &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static int open_msi(struct qemu_bus *qb, unsigned count, int *fds, unsigned *first)
+{
+	struct ivshmem *iv = &qb->ivshmem;
+	int range = find_msi_range(iv, count), ret;
+
+	if (range < 0)
+		return range;
+	*first = (unsigned)range;
+	ret = make_vectors(count, fds, &iv->msi_write[range]);
+	if (ret)
+		return ret;
+	ret = send_msi_table(qb);
+	if (ret) {
+		close_all(fds, count);
+		close_all(&iv->msi_write[range], count);
+	}
+	fire_all_msi(iv, *first, count);
+	return ret;
+}
+
+int ivshmem_msi_open(struct qemu_bus *qb, unsigned count, int *fds, unsigned *first)
+{
+	int ret;
+
+	if (!count || count > 64 || (count & (count - 1)))
+		return -EINVAL;
+	pcidipc_task_lock(&qb->ivshmem.lock);
+	ret = open_msi(qb, count, fds, first);
+	pcidipc_task_unlock(&qb->ivshmem.lock);
+	return ret;
+}
+
+/*
+ * The function no longer sends, so the vectors may stay in QEMU's table, where their other ends are
+ * closed, until the table is sent the next time.
+ */
+void ivshmem_msi_close(struct qemu_bus *qb, unsigned first, unsigned count)
+{
+	pcidipc_task_lock(&qb->ivshmem.lock);
+	close_all(&qb->ivshmem.msi_write[first], count);
+	pcidipc_task_unlock(&qb->ivshmem.lock);
+}
+
+/* ---- life ---- */
+
+/* What the device waits for when it is made: version, its own number, and the shared memory, which
+ * nobody uses. */
+static int greet(struct ivshmem *iv)
+{
+	int memory = memfd_create("ivshmem", MFD_CLOEXEC);
+	int ret = memory < 0 || ftruncate(memory, 4096) ? -errno : 0;
+
+	ret = ret ? ret : send_once(iv->fd, 0, -1);
+	ret = ret ? ret : send_once(iv->fd, PEER_QEMU, -1);
+	ret = ret ? ret : send_once(iv->fd, -1, memory);
+	if (memory >= 0)
+		close(memory);
+	return ret;
+}
+
+int ivshmem_init(struct ivshmem *iv, int fd)
+{
+	iv->fd = fd;
+	for (unsigned i = 0; i < IVSHMEM_VECTORS; i++)
+		iv->msi_write[i] = -1;
+	iv->peers[0] = 1u << PEER_MSI | 1u << PEER_QEMU;
+	iv->null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	return iv->null_fd < 0 ? -errno : greet(iv);
+}
+
+void ivshmem_fini(struct ivshmem *iv)
+{
+	if (iv->fd < 0)
+		return;
+	close_all(iv->msi_write, IVSHMEM_VECTORS);
+	close(iv->null_fd);
+	close(iv->fd);
+	iv->fd = -1;
 }

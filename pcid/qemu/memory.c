@@ -1,225 +1,291 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Pools: a memfd becomes guest-physical memory as a DIMM, and pieces of that become reachable for
- * one function through its page tables.
+ * Pools: a client's memfd is plugged into the machine as a dimm, at a guest-physical address that
+ * only the IOMMU's tables name. The ports are those of ACPI's memory hot-plug, which a guest's
+ * firmware would use.
  */
 #include <errno.h>
 #include <pcidipc/log.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
-#include "machine.h"
+#include "qemu.h"
 
-#define ACPI_MEMORY_SELECT 0xa00  /* memory hot-plug registers: slot ... */
-#define ACPI_MEMORY_CONTROL 0xa14 /* ... and what to do with it */
-#define ACPI_MEMORY_EJECT 8
+#define PORT_SELECT 0xa00u
+#define PORT_FLAGS 0xa14u
+#define FLAG_EJECT 8u
 
-struct dimm {
-	struct pcidipc_list link; /* machine.pools, by address */
+#define DIMM_ALIGN GIB(1) /* lets the IOMMU use large pages, and keeps the map easy to read */
+#define BUSY_NS 1000000ull
+#define BUSY_TRIES 2000
+
+struct qemu_pool {
+	struct pcidipc_list link; /* qemu_memory.pools */
+	struct pcid_pool *pool;
+	struct vtd_domain *domain;
 	uint64_t address, bytes;
-	unsigned slot;
-	char name[24];
+	unsigned slot, number;
 	struct pcidipc_completion deleted;
 };
 
-static struct dimm *dimm_of(struct pcidipc_list *link)
+static struct qemu_bus *bus_of(struct pcid_pool *pool)
 {
-	return pcidipc_container_of(link, struct dimm, link);
+	return qemu_bus_of(pool->function->bus);
 }
 
-static int free_slot(struct machine *m)
+/* ---- guest-physical addresses and slots ---- */
+
+static uint64_t align_up(uint64_t value, uint64_t align)
 {
-	for (int i = 0; i < DIMM_SLOTS; i++)
-		if (!m->dimm_used[i])
-			return i;
-	pcidipc_warn("qemu: %u pools are attached, the limit; one more refused", DIMM_SLOTS);
+	return (value + align - 1) / align * align;
+}
+
+/* First fit between the pools that are there. */
+static int take_address(struct qemu_memory *memory, struct qemu_pool *qp)
+{
+	struct pcidipc_list *next = &memory->pools;
+	uint64_t at = POOL_BASE;
+
+	pcid_list_for_each(other, &memory->pools, struct qemu_pool, link)
+	{
+		if (other->address - at >= qp->bytes) {
+			next = &other->link;
+			break;
+		}
+		at = align_up(other->address + other->bytes, DIMM_ALIGN);
+	}
+	if (qp->bytes > POOL_END - POOL_BASE || at > POOL_END - qp->bytes)
+		return -ENOSPC;
+	qp->address = at;
+	pcid_list_append(next, &qp->link);
+	return 0;
+}
+
+static int take_slot(struct qemu_memory *memory, struct qemu_pool *qp)
+{
+	for (unsigned i = 0; i < POOL_SLOTS; i++) {
+		if (memory->slots[i])
+			continue;
+		memory->slots[i] = true;
+		qp->slot = i;
+		return 0;
+	}
 	return -ENOSPC;
 }
 
-/* First fit among the others. */
-static int place(struct machine *m, struct dimm *d)
+static void give_place(struct qemu_memory *memory, struct qemu_pool *qp)
 {
-	struct pcidipc_list *at = m->pools.next;
-	uint64_t address = DIMM_BASE;
-
-	while (at != &m->pools && dimm_of(at)->address - address < d->bytes) {
-		address = dimm_of(at)->address + dimm_of(at)->bytes;
-		at = at->next;
-	}
-	if (d->bytes > DIMM_END - address) {
-		pcidipc_warn("qemu: no room for a pool of %llu bytes below %llu GiB",
-			     (unsigned long long)d->bytes, DIMM_END >> 30);
-		return -ENOSPC;
-	}
-	d->address = address;
-	d->link.next = at;
-	d->link.prev = at->prev;
-	at->prev->next = &d->link;
-	at->prev = &d->link;
-	return 0;
+	memory->slots[qp->slot] = false;
+	pcid_list_remove(&qp->link);
 }
 
-static void forget(struct machine *m, struct dimm *d)
+static int take_place(struct qemu_memory *memory, struct qemu_pool *qp)
 {
-	d->link.prev->next = d->link.next;
-	d->link.next->prev = d->link.prev;
-	m->dimm_used[d->slot] = 0;
-	free(d);
-}
+	int ret = take_slot(memory, qp);
 
-static int add_backend(struct machine *m, struct dimm *d, int fd)
-{
-	struct json_object *args = json_object_new_object();
-	char path[48];
-
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
-	json_object_object_add(args, "qom-type", json_object_new_string("memory-backend-file"));
-	json_object_object_add(args, "id", json_object_new_string(d->name));
-	json_object_object_add(args, "size", json_object_new_int64((int64_t)d->bytes));
-	json_object_object_add(args, "mem-path", json_object_new_string(path));
-	json_object_object_add(args, "share", json_object_new_boolean(1));
-	return qmp_execute(&m->qmp, "object-add", args);
-}
-
-static int by_id(struct machine *m, const char *command, const char *prefix, const struct dimm *d)
-{
-	struct json_object *args = json_object_new_object();
-	char id[32];
-
-	snprintf(id, sizeof(id), "%s%s", prefix, d->name);
-	json_object_object_add(args, "id", json_object_new_string(id));
-	return qmp_execute(&m->qmp, command, args);
-}
-
-static int add_dimm(struct machine *m, struct dimm *d)
-{
-	struct json_object *args = json_object_new_object();
-	char id[32];
-
-	snprintf(id, sizeof(id), "dimm-%s", d->name);
-	json_object_object_add(args, "driver", json_object_new_string("pc-dimm"));
-	json_object_object_add(args, "id", json_object_new_string(id));
-	json_object_object_add(args, "memdev", json_object_new_string(d->name));
-	json_object_object_add(args, "slot", json_object_new_int((int)d->slot));
-	json_object_object_add(args, "addr", json_object_new_int64((int64_t)d->address));
-	return qmp_execute(&m->qmp, "device_add", args);
-}
-
-static int plug(struct machine *m, struct dimm *d, int fd)
-{
-	int ret = add_backend(m, d, fd);
-
-	if (ret)
+	if (ret) {
+		pcidipc_log_ratelimited(PCIDIPC_WARNING, "qemu: all %u memory slots are in use",
+					POOL_SLOTS);
 		return ret;
-	ret = add_dimm(m, d);
-	if (ret)
-		by_id(m, "object-del", "", d);
+	}
+	ret = take_address(memory, qp);
+	if (!ret)
+		return 0;
+	memory->slots[qp->slot] = false;
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"qemu: no room for a pool of %llu MiB among the %llu GiB that this "
+				"machine can address",
+				(unsigned long long)qp->bytes >> 20,
+				(unsigned long long)(POOL_END - POOL_BASE) >> 30);
 	return ret;
 }
 
-static struct dimm *new_dimm(struct machine *m, uint64_t bytes)
-{
-	struct dimm *d = calloc(1, sizeof(*d));
-	int slot = free_slot(m);
+/* ---- plugging ---- */
 
-	if (!d || slot < 0 || (d->bytes = bytes, place(m, d))) {
-		free(d);
-		return NULL;
+/* An object stays "in use" for a moment after its device has gone. */
+static void delete_object(struct qemu_bus *qb, struct qemu_pool *qp)
+{
+	char why[QMP_WHY_BYTES];
+	int ret = -EREMOTEIO;
+
+	for (unsigned i = 0; i < BUSY_TRIES && ret == -EREMOTEIO; i++) {
+		if (i)
+			pcidipc_task_sleep(BUSY_NS);
+		ret = qmp_run(&qb->qmp, why,
+			      "{\"execute\":\"object-del\",\"arguments\":{\"id\":\"pool%u\"}}",
+			      qp->number);
 	}
-	d->slot = (unsigned)slot;
-	m->dimm_used[slot] = 1;
-	snprintf(d->name, sizeof(d->name), "pool%llu", (unsigned long long)m->next_dimm_name++);
-	return d;
+	if (ret == -EREMOTEIO)
+		pcidipc_err("qemu: it does not let go of pool %u: %s", qp->number, why);
 }
 
-/* Addresses go up and are not used again while the function is claimed. */
-static int reserve_iova(struct pcid_pool *pool)
+static int plug(struct qemu_bus *qb, struct qemu_pool *qp)
 {
-	struct qemu_function *p = pool->function->bus_priv;
-	uint64_t limit = 1ull << (pool->function->dma_bits < 47 ? pool->function->dma_bits : 47);
+	char why[QMP_WHY_BYTES];
+	int ret = qmp_run(&qb->qmp, why,
+			  "{\"execute\":\"object-add\",\"arguments\":{"
+			  "\"qom-type\":\"memory-backend-file\",\"id\":\"pool%u\",\"size\":%llu,"
+			  "\"mem-path\":\"/proc/%d/fd/%d\",\"share\":true}}",
+			  qp->number, (unsigned long long)qp->bytes, getpid(), qp->pool->fd);
 
-	/* The doorbell's page must stay where interrupts find it. */
-	if (p->next_iova < MMIO_END + (2u << 20) && p->next_iova + pool->bytes > ECAM_BASE)
-		p->next_iova = 4ull << 30;
-	if (pool->bytes > limit || p->next_iova > limit - pool->bytes)
-		return -ENOSPC;
-	pool->iova = p->next_iova;
-	p->next_iova += pool->bytes;
-	return 0;
+	if (!ret) {
+		ret = qmp_run(&qb->qmp, why,
+			      "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"pc-dimm\","
+			      "\"id\":\"dimm%u\",\"memdev\":\"pool%u\",\"addr\":%llu,\"slot\":%u}}",
+			      qp->number, qp->number, (unsigned long long)qp->address, qp->slot);
+		if (ret == -EREMOTEIO)
+			delete_object(qb, qp);
+	}
+	if (ret != -EREMOTEIO)
+		return ret;
+	pcidipc_warn("qemu: a pool of %llu MiB could not be plugged in: %s",
+		     (unsigned long long)qp->bytes >> 20, why);
+	return -ENOSPC;
 }
 
-int pool_attach(struct pcid_pool *pool)
+static int eject(struct qemu_bus *qb, struct qemu_pool *qp)
 {
-	struct machine *m = machine_of(pool->function);
-	struct dimm *d;
-	int ret = reserve_iova(pool);
+	int ret = qtest_task_write(&qb->qtest, QTEST_PORTS, PORT_SELECT, 4, qp->slot);
+
+	ret = ret ? ret : qtest_task_write(&qb->qtest, QTEST_PORTS, PORT_FLAGS, 1, FLAG_EJECT);
+	return ret ? ret : qtest_task_sync(&qb->qtest);
+}
+
+static void unplug(struct qemu_bus *qb, struct qemu_pool *qp)
+{
+	char why[QMP_WHY_BYTES];
+	int ret = qmp_run(&qb->qmp, why,
+			  "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"dimm%u\"}}",
+			  qp->number);
+
+	if (ret == -EREMOTEIO)
+		pcidipc_err("qemu: dimm %u cannot be removed: %s", qp->number, why);
+	ret = ret ? ret : eject(qb, qp);
+	ret = ret ? ret : pcidipc_await(&qp->deleted);
+	if (!ret)
+		delete_object(qb, qp);
+}
+
+/* DEVICE_DELETED comes for every device that had an id. */
+void qemu_memory_device_deleted(struct qemu_bus *qb, const char *id)
+{
+	unsigned number;
+
+	if (sscanf(id, "dimm%u", &number) != 1)
+		return;
+	pcid_list_for_each(qp, &qb->memory.pools, struct qemu_pool, link) if (qp->number == number)
+		pcidipc_post(&qp->deleted, 0);
+}
+
+void qemu_memory_fini(struct qemu_bus *qb)
+{
+	pcid_list_for_each(qp, &qb->memory.pools, struct qemu_pool, link)
+		pcidipc_post(&qp->deleted, -ENODEV);
+}
+
+/* ---- operations ---- */
+
+static int attach(struct qemu_bus *qb, struct qemu_pool *qp, struct qemu_function *qf)
+{
+	int ret = take_place(&qb->memory, qp);
 
 	if (ret)
 		return ret;
-	d = new_dimm(m, pool->bytes);
-	if (!d)
+	ret = vtd_reserve(qf->domain, qp->bytes, qf->f.dma_bits, &qp->pool->iova);
+	if (ret)
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: no room for a pool of %llu MiB in the %u address bits "
+					"of its driver's life",
+					qf->f.address, (unsigned long long)qp->bytes >> 20,
+					qf->f.dma_bits);
+	else
+		ret = plug(qb, qp);
+	if (ret)
+		give_place(&qb->memory, qp);
+	return ret;
+}
+
+static struct qemu_pool *new_pool(struct qemu_bus *qb, struct pcid_pool *pool)
+{
+	struct qemu_pool *qp = calloc(1, sizeof(*qp));
+
+	if (!qp)
+		return NULL;
+	qp->pool = pool;
+	qp->bytes = pool->bytes;
+	qp->number = qb->memory.counter++;
+	qp->domain = qemu_function_of(pool->function)->domain;
+	return qp;
+}
+
+int qemu_pool_attach(struct pcid_pool *pool)
+{
+	struct qemu_function *qf = qemu_function_of(pool->function);
+	struct qemu_bus *qb = bus_of(pool);
+	struct qemu_pool *qp;
+	int ret;
+
+	if (qb->dead || qf->f.gone || !qf->claimed)
+		return -ENODEV;
+	if (!pool->bytes || pool->bytes % MIB(2))
+		return -EINVAL;
+	if (pool->bytes > POOL_MOST) {
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING,
+			"%s: a pool of %llu GiB is more than the %llu GiB that one may have here",
+			qf->f.address, (unsigned long long)pool->bytes >> 30,
+			(unsigned long long)POOL_MOST >> 30);
 		return -ENOSPC;
-	ret = plug(m, d, pool->fd);
+	}
+	qp = new_pool(qb, pool);
+	if (!qp)
+		return -ENOMEM;
+	qf->pools++; /* before anything awaits: the domain stays */
+	pcidipc_task_lock(&qb->memory.lock);
+	ret = attach(qb, qp, qf);
+	pcidipc_task_unlock(&qb->memory.lock);
 	if (ret) {
-		forget(m, d);
+		qf->pools--;
+		free(qp);
 		return ret;
 	}
-	pool->bus_priv = d;
+	pool->bus_priv = qp;
 	return 0;
 }
 
-int pool_map(struct pcid_pool *pool, uint64_t offset, uint64_t bytes)
+int qemu_pool_map(struct pcid_pool *pool, uint64_t offset, uint64_t bytes)
 {
-	struct qemu_function *p = pool->function->bus_priv;
-	struct dimm *d = pool->bus_priv;
+	struct qemu_pool *qp = pool->bus_priv;
+	struct qemu_bus *qb = bus_of(pool);
+	int ret;
 
-	return vtd_map(&machine_of(pool->function)->vtd, &p->domain, pool->iova + offset,
-		       d->address + offset, bytes);
+	if (qb->dead || pool->function->gone)
+		return -ENODEV;
+	if ((offset | bytes) % 4096 || offset > pool->bytes || bytes > pool->bytes - offset)
+		return -EINVAL;
+	ret = vtd_map(qb, qp->domain, pool->iova + offset, qp->address + offset, bytes);
+	if (ret == -ENOMEM)
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING,
+			"%s: no memory for IOMMU tables is left (%u pages are in use)",
+			pool->function->address, qb->vtd.pages_used);
+	return ret;
 }
 
-/* QMP's DEVICE_DELETED for a DIMM. */
-void memory_event(struct qmp *q, const char *name, struct json_object *data);
-void memory_event(struct qmp *q, const char *name, struct json_object *data)
+void qemu_pool_detach(struct pcid_pool *pool)
 {
-	struct machine *m = q->owner;
-	struct json_object *device;
-	const char *id;
+	struct qemu_pool *qp = pool->bus_priv;
+	struct qemu_bus *qb = bus_of(pool);
 
-	if (strcmp(name, "DEVICE_DELETED") || !data ||
-	    !json_object_object_get_ex(data, "device", &device))
-		return;
-	id = json_object_get_string(device);
-	for (struct pcidipc_list *l = m->pools.next; l != &m->pools; l = l->next)
-		if (!strncmp(id, "dimm-", 5) && !strcmp(id + 5, dimm_of(l)->name))
-			pcidipc_post(&dimm_of(l)->deleted, 0);
-}
-
-/* The guest's part of memory unplug, as the ACPI tables would have it done. */
-static int eject(struct machine *m, const struct dimm *d)
-{
-	int ret = qtest_wait(&m->qtest, NULL, "outl 0x%x %u", ACPI_MEMORY_SELECT, d->slot);
-
-	return ret ? ret
-		   : qtest_wait(&m->qtest, NULL, "outb 0x%x %u", ACPI_MEMORY_CONTROL,
-				ACPI_MEMORY_EJECT);
-}
-
-void pool_detach(struct pcid_pool *pool)
-{
-	struct machine *m = machine_of(pool->function);
-	struct qemu_function *p = pool->function->bus_priv;
-	struct dimm *d = pool->bus_priv;
-
-	if (!d)
-		return;
-	if (p->domain.table)
-		vtd_unmap(&m->vtd, &p->domain, pool->iova, pool->bytes);
-	if (!by_id(m, "device_del", "dimm-", d) && !eject(m, d) && !m->qmp.error)
-		pcidipc_await(&d->deleted);
-	by_id(m, "object-del", "", d);
-	forget(m, d);
+	vtd_unmap(qb, qp->domain, pool->iova, pool->bytes);
+	pcidipc_task_lock(&qb->memory.lock);
+	if (!qb->dead)
+		unplug(qb, qp);
+	give_place(&qb->memory, qp);
+	pcidipc_task_unlock(&qb->memory.lock);
+	qemu_function_of(pool->function)->pools--;
 	pool->bus_priv = NULL;
+	free(qp);
 }

@@ -1,6 +1,8 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* QMP over json-c. */
 #include <errno.h>
-#include <pcidipc/log.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -9,153 +11,221 @@
 
 #include "qmp.h"
 
-static void answer(struct qmp *q, struct json_object *message)
+#define MAX_MESSAGE (4u << 20)
+#define COMMAND_BYTES 512
+
+struct qmp_call {
+	struct qmp_call *next;
+	struct pcidipc_completion done;
+	char *why;
+};
+
+static void broken(struct qmp *q, const char *why)
 {
-	if (q->reply)
-		json_object_put(q->reply);
-	q->reply = message;
-	if (q->waiting)
-		pcidipc_post(q->waiting, 0);
+	if (q->dead)
+		return;
+	qmp_kill(q);
+	q->broken(q, why);
+}
+
+/* ---- in ---- */
+
+static void finish_call(struct qmp *q, int res)
+{
+	struct qmp_call *call = q->first;
+
+	q->first = call->next;
+	if (!q->first)
+		q->last = NULL;
+	pcidipc_post(&call->done, res);
+}
+
+static void refuse_call(struct qmp *q, struct json_object *error)
+{
+	struct json_object *text = NULL;
+
+	json_object_object_get_ex(error, "desc", &text);
+	snprintf(q->first->why, QMP_WHY_BYTES, "%s",
+		 text ? json_object_get_string(text) : "no reason given");
+	finish_call(q, -EREMOTEIO);
 }
 
 static void take_message(struct qmp *q, struct json_object *message)
 {
-	struct json_object *event, *data = NULL;
+	struct json_object *part, *data = NULL;
 
-	if (!json_object_object_get_ex(message, "event", &event)) {
-		answer(q, message);
-		return;
+	if (json_object_object_get_ex(message, "event", &part)) {
+		json_object_object_get_ex(message, "data", &data);
+		q->event(q, json_object_get_string(part), data);
+	} else if (json_object_object_get_ex(message, "QMP", &part)) {
+		pcidipc_post(&q->greeted, 0);
+	} else if (!q->first) {
+		broken(q, "a QMP answer came that nobody had asked for");
+	} else if (json_object_object_get_ex(message, "error", &part)) {
+		refuse_call(q, part);
+	} else {
+		finish_call(q, 0);
 	}
-	json_object_object_get_ex(message, "data", &data);
-	if (q->event)
-		q->event(q, json_object_get_string(event), data);
-	json_object_put(message);
 }
 
-static void fail(struct qmp *q)
+static void take_bytes(struct qmp *q, const char *bytes, size_t n)
 {
-	q->error = -ENODEV;
-	pcidipc_watch_remove(&q->watch);
-	if (q->waiting)
-		pcidipc_post(q->waiting, -ENODEV);
-}
+	while (n && !q->dead) {
+		struct json_object *message = json_tokener_parse_ex(q->tokener, bytes, (int)n);
+		enum json_tokener_error error = json_tokener_get_error(q->tokener);
+		size_t used = json_tokener_get_parse_end(q->tokener);
 
-static void take_lines(struct qmp *q)
-{
-	char *line = q->in, *end;
-
-	while ((end = memchr(line, '\n', (size_t)(q->in + q->in_bytes - line)))) {
-		struct json_object *message;
-
-		*end = 0;
-		message = json_tokener_parse(line);
-		if (message)
+		q->message_bytes += used;
+		bytes += used;
+		n -= used;
+		if (message) {
+			q->message_bytes = 0;
+			json_tokener_reset(q->tokener);
 			take_message(q, message);
-		line = end + 1;
+			json_object_put(message);
+		} else if (error != json_tokener_continue || q->message_bytes > MAX_MESSAGE) {
+			broken(q, "its QMP messages are no JSON");
+		}
 	}
-	q->in_bytes = (size_t)(q->in + q->in_bytes - line);
-	memmove(q->in, line, q->in_bytes);
+}
+
+static void receive(struct qmp *q)
+{
+	char bytes[4096];
+	ssize_t n = read(q->watch.fd, bytes, sizeof(bytes));
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		broken(q, "it closed its QMP socket");
+	else
+		take_bytes(q, bytes, (size_t)n);
+}
+
+/* ---- out ---- */
+
+static void transmit(struct qmp *q)
+{
+	while (q->out_start < q->out_end) {
+		ssize_t n = send(q->watch.fd, q->out + q->out_start, q->out_end - q->out_start,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EAGAIN) {
+			pcidipc_watch_change(&q->watch, EPOLLIN | EPOLLOUT);
+			return;
+		}
+		if (n < 0 && errno != EINTR)
+			return; /* the end is told by read */
+		if (n > 0)
+			q->out_start += (size_t)n;
+	}
+	q->out_start = q->out_end = 0;
+	pcidipc_watch_change(&q->watch, EPOLLIN);
+}
+
+static int queue_bytes(struct qmp *q, const char *bytes, size_t n)
+{
+	if (q->out_end + n > q->out_room) {
+		size_t room = 2 * (q->out_end + n);
+		char *out = realloc(q->out, room);
+
+		if (!out)
+			return -ENOMEM;
+		q->out = out;
+		q->out_room = room;
+	}
+	memcpy(q->out + q->out_end, bytes, n);
+	q->out_end += n;
+	return 0;
 }
 
 static void ready(struct pcidipc_watch *watch, unsigned events)
 {
 	struct qmp *q = pcidipc_container_of(watch, struct qmp, watch);
-	ssize_t n = recv(q->fd, q->in + q->in_bytes, QMP_IN_BYTES - q->in_bytes, MSG_DONTWAIT);
 
-	(void)events;
-	if (n < 0 && errno == EAGAIN)
-		return;
-	if (n <= 0) {
-		fail(q);
-		return;
+	if (events & EPOLLOUT)
+		transmit(q);
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		receive(q);
+}
+
+/* ---- calls ---- */
+
+static int call(struct qmp *q, char *why, const char *command, size_t n)
+{
+	struct qmp_call c = {.why = why};
+	int ret = q->dead ? -ENODEV : queue_bytes(q, command, n);
+
+	if (ret)
+		return ret;
+	if (q->last)
+		q->last->next = &c;
+	else
+		q->first = &c;
+	q->last = &c;
+	transmit(q);
+	return pcidipc_await(&c.done);
+}
+
+int qmp_run(struct qmp *q, char why[QMP_WHY_BYTES], const char *format, ...)
+{
+	char command[COMMAND_BYTES];
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(command, sizeof(command), format, args);
+	va_end(args);
+	snprintf(why, QMP_WHY_BYTES, "QEMU is gone");
+	if (n < 0 || (size_t)n >= sizeof(command))
+		return -E2BIG;
+	return call(q, why, command, (size_t)n);
+}
+
+int qmp_start(struct qmp *q)
+{
+	char why[QMP_WHY_BYTES];
+	int ret = pcidipc_await(&q->greeted);
+
+	return ret ? ret : qmp_run(q, why, "{\"execute\":\"qmp_capabilities\"}");
+}
+
+/* ---- life ---- */
+
+int qmp_init(struct qmp *q, struct pcidipc_loop *loop, int fd)
+{
+	int ret = -ENOMEM;
+
+	q->loop = loop;
+	q->tokener = json_tokener_new();
+	if (q->tokener)
+		ret = pcidipc_watch_add(loop, &q->watch, fd, EPOLLIN, ready);
+	if (ret) {
+		close(fd);
+		q->watch.fd = -1;
+		qmp_fini(q);
 	}
-	q->in_bytes += (size_t)n;
-	take_lines(q);
-}
-
-static int wait_reply(struct qmp *q)
-{
-	struct pcidipc_completion done = {0};
-
-	if (q->error)
-		return q->error;
-	q->waiting = &done;
-	pcidipc_await(&done);
-	q->waiting = NULL;
-	return done.res;
-}
-
-static int send_text(struct qmp *q, const char *text)
-{
-	size_t left = strlen(text);
-
-	while (left) { /* commands are short, the socket's buffer is not */
-		ssize_t n = send(q->fd, text, left, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0 && errno != EAGAIN)
-			return -ENODEV;
-		if (n < 0)
-			pcidipc_task_wait_fd(q->fd, EPOLLOUT, 0);
-		else {
-			text += n;
-			left -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
-static int check_reply(struct qmp *q, const char *command)
-{
-	struct json_object *error, *text = NULL;
-
-	if (!q->reply || !json_object_object_get_ex(q->reply, "error", &error))
-		return 0;
-	json_object_object_get_ex(error, "desc", &text);
-	pcidipc_err("QEMU refused %s: %s", command,
-		    text ? json_object_get_string(text) : "no reason given");
-	return -EIO;
-}
-
-int qmp_execute(struct qmp *q, const char *command, struct json_object *arguments)
-{
-	struct json_object *request = json_object_new_object();
-	int ret;
-
-	json_object_object_add(request, "execute", json_object_new_string(command));
-	if (arguments)
-		json_object_object_add(request, "arguments", arguments);
-	pcidipc_task_lock(&q->lock);
-	ret = q->error ? q->error : send_text(q, json_object_to_json_string(request));
-	if (!ret)
-		ret = wait_reply(q);
-	if (!ret)
-		ret = check_reply(q, command);
-	pcidipc_task_unlock(&q->lock);
-	json_object_put(request);
 	return ret;
 }
 
-int qmp_start(struct qmp *q, struct pcidipc_loop *loop, int fd)
+void qmp_kill(struct qmp *q)
 {
-	int ret;
-
-	q->loop = loop;
-	q->fd = fd;
-	q->in = malloc(QMP_IN_BYTES);
-	if (!q->in)
-		return -ENOMEM;
-	ret = pcidipc_watch_add(loop, &q->watch, fd, EPOLLIN, ready);
-	if (!ret)
-		ret = wait_reply(q); /* the greeting */
-	return ret ? ret : qmp_execute(q, "qmp_capabilities", NULL);
+	q->dead = true;
+	pcidipc_watch_remove(&q->watch);
+	pcidipc_post(&q->greeted, -ENODEV);
+	while (q->first)
+		finish_call(q, -ENODEV);
 }
 
-void qmp_stop(struct qmp *q)
+void qmp_fini(struct qmp *q)
 {
-	fail(q);
-	if (q->reply)
-		json_object_put(q->reply);
-	q->reply = NULL;
-	free(q->in);
-	q->in = NULL;
+	if (!q->loop)
+		return;
+	qmp_kill(q);
+	if (q->watch.fd >= 0)
+		close(q->watch.fd);
+	if (q->tokener)
+		json_tokener_free(q->tokener);
+	free(q->out);
+	memset(q, 0, sizeof(*q));
 }
