@@ -5,9 +5,13 @@
  * is one end of a socket pair, not an eventfd: a driver that holds an eventfd could fill it and
  * make QEMU block; of a pair it holds the other end only.
  *
- * Peer 0 is shared by all functions with MSI, whose messages have only 16 bits of data. QEMU can
- * only append vectors to a peer, so changing one of peer 0's means to send them all anew; what
- * fires meanwhile is lost, and therefore each vector in use is fired once afterwards.
+ * QEMU's table of peers must be used with care: a peer that was disconnected has its vectors freed,
+ * and they are neither allocated again when it connects anew, nor kept from being freed twice
+ * (ivshmem.c, close_peer_eventfds). So each number of a peer is used once in QEMU's life, and there
+ * are 65534. Peer 0 is shared by all functions with MSI, whose messages have only 16 bits of data.
+ * It is never disconnected: its vectors are made when they are first needed, and stay; whoever has
+ * one reads a copy of our end. Such a copy goes to no driver, because only bridges have MSI with
+ * mask bits here, and where there are none, pcid's core relays.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +28,7 @@
 
 #define PEER_MSI 0u
 #define PEER_QEMU 1u /* the device's own number; nobody rings it */
+#define FIRST_PEER 2u
 #define PROBE_NS 100000ull
 #define PROBES 20000 /* two seconds */
 
@@ -148,19 +153,16 @@ static int wait_until_known(struct qemu_bus *qb, unsigned peer, unsigned vector,
 
 static int take_peer(struct ivshmem *iv, unsigned *peer)
 {
-	for (unsigned i = 0; i < IVSHMEM_PEERS; i++) {
-		if (iv->peers[i / 64] >> i % 64 & 1)
-			continue;
-		iv->peers[i / 64] |= 1ull << i % 64;
-		*peer = i;
+	if (iv->next_peer < IVSHMEM_PEERS) {
+		*peer = iv->next_peer++;
 		return 0;
 	}
+	pcidipc_log_ratelimited(
+		PCIDIPC_WARNING,
+		"qemu: interrupts were allocated %u times, which is all that its ivshmem "
+		"device can do until pcid starts again",
+		IVSHMEM_PEERS - FIRST_PEER);
 	return -ENOSPC;
-}
-
-static void give_peer(struct ivshmem *iv, unsigned peer)
-{
-	iv->peers[peer / 64] &= ~(1ull << peer % 64);
 }
 
 static int send_vectors(struct qemu_bus *qb, unsigned peer, unsigned count, const int *ours,
@@ -187,8 +189,6 @@ static int open_peer(struct qemu_bus *qb, unsigned count, int *fds, unsigned *pe
 		if (ret)
 			close_all(fds, count);
 	}
-	if (ret)
-		give_peer(&qb->ivshmem, *peer);
 	return ret;
 }
 
@@ -204,26 +204,23 @@ int ivshmem_peer_open(struct qemu_bus *qb, unsigned count, int *fds, unsigned *p
 	return ret;
 }
 
-/* QEMU closes its copies on this. Number and message go in order, so the number may be used again
- * at once. */
+/* QEMU closes its copies on this. */
 void ivshmem_peer_close(struct qemu_bus *qb, unsigned peer)
 {
 	pcidipc_task_lock(&qb->ivshmem.lock);
 	if (!qb->dead)
 		send_number(&qb->ivshmem, peer, -1);
-	give_peer(&qb->ivshmem, peer);
 	pcidipc_task_unlock(&qb->ivshmem.lock);
 }
 
 /* ---- peer 0 ---- */
 
-/* One stays free, for the table's end. */
 static int find_msi_range(const struct ivshmem *iv, unsigned count)
 {
-	for (unsigned first = 0; first + count < IVSHMEM_VECTORS; first += count) {
+	for (unsigned first = 0; first + count <= IVSHMEM_VECTORS; first += count) {
 		unsigned i = 0;
 
-		while (i < count && iv->msi_write[first + i] < 0)
+		while (i < count && !iv->msi_used[first + i])
 			i++;
 		if (i == count)
 			return (int)first;
@@ -231,43 +228,43 @@ static int find_msi_range(const struct ivshmem *iv, unsigned count)
 	return -ENOSPC;
 }
 
-static unsigned msi_in_use(const struct ivshmem *iv)
-{
-	unsigned n = IVSHMEM_VECTORS;
-
-	while (n && iv->msi_write[n - 1] < 0)
-		n--;
-	return n;
-}
-
-/* The table ends with a vector of our own that tells when QEMU has all of it. */
-static int send_msi_table(struct qemu_bus *qb)
+/* Their numbers are the order in which they are sent, so none may be left out. */
+static int make_msi_vectors(struct qemu_bus *qb, unsigned end)
 {
 	struct ivshmem *iv = &qb->ivshmem;
-	unsigned n = msi_in_use(iv);
-	int ours, qemus, ret;
+	unsigned before = iv->msi_known;
+	int ret = 0;
 
-	ret = make_vector(&ours, &qemus);
-	if (ret)
+	while (iv->msi_known < end && !ret) {
+		int ours, qemus;
+
+		ret = make_vector(&ours, &qemus);
+		if (ret)
+			return ret;
+		ret = send_number(iv, PEER_MSI, qemus);
+		close(qemus);
+		if (ret)
+			close(ours);
+		else
+			iv->msi_fds[iv->msi_known++] = ours;
+	}
+	if (ret || iv->msi_known == before)
 		return ret;
-	ret = send_number(iv, PEER_MSI, -1);
-	for (unsigned i = 0; i < n && !ret; i++)
-		ret = send_number(iv, PEER_MSI,
-				  iv->msi_write[i] < 0 ? iv->null_fd : iv->msi_write[i]);
-	ret = ret ? ret : send_number(iv, PEER_MSI, qemus);
-	ret = ret ? ret : wait_until_known(qb, PEER_MSI, n, ours);
-	close(ours);
-	close(qemus);
-	return ret;
+	return wait_until_known(qb, PEER_MSI, end - 1, iv->msi_fds[end - 1]);
 }
 
-static void fire_all_msi(struct ivshmem *iv, unsigned but_first, unsigned but_count)
+static int copy_fds(const int *from, unsigned count, int *to)
 {
-	uint64_t one = 1;
+	for (unsigned i = 0; i < count; i++) {
+		to[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 0);
+		if (to[i] < 0) {
+			int ret = -errno;
 
-	for (unsigned i = 0; i < IVSHMEM_VECTORS; i++)
-		if (iv->msi_write[i] >= 0 && i - but_first >= but_count)
-			send(iv->msi_write[i], &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
+			close_all(to, i);
+			return ret;
+		}
+	}
+	return 0;
 }
 
 static int open_msi(struct qemu_bus *qb, unsigned count, int *fds, unsigned *first)
@@ -278,15 +275,10 @@ static int open_msi(struct qemu_bus *qb, unsigned count, int *fds, unsigned *fir
 	if (range < 0)
 		return range;
 	*first = (unsigned)range;
-	ret = make_vectors(count, fds, &iv->msi_write[range]);
-	if (ret)
-		return ret;
-	ret = send_msi_table(qb);
-	if (ret) {
-		close_all(fds, count);
-		close_all(&iv->msi_write[range], count);
-	}
-	fire_all_msi(iv, *first, count);
+	ret = make_msi_vectors(qb, *first + count);
+	ret = ret ? ret : copy_fds(&iv->msi_fds[range], count, fds);
+	for (unsigned i = 0; i < count && !ret; i++)
+		iv->msi_used[*first + i] = true;
 	return ret;
 }
 
@@ -302,15 +294,15 @@ int ivshmem_msi_open(struct qemu_bus *qb, unsigned count, int *fds, unsigned *fi
 	return ret;
 }
 
-/*
- * The function no longer sends, so the vectors may stay in QEMU's table, where their other ends are
- * closed, until the table is sent the next time.
- */
+/* The function no longer sends: what it has sent is not for the next one. */
 void ivshmem_msi_close(struct qemu_bus *qb, unsigned first, unsigned count)
 {
-	pcidipc_task_lock(&qb->ivshmem.lock);
-	close_all(&qb->ivshmem.msi_write[first], count);
-	pcidipc_task_unlock(&qb->ivshmem.lock);
+	struct ivshmem *iv = &qb->ivshmem;
+
+	for (unsigned i = first; i < first + count; i++) {
+		drain(iv->msi_fds[i]);
+		iv->msi_used[i] = false;
+	}
 }
 
 /* ---- life ---- */
@@ -333,19 +325,15 @@ static int greet(struct ivshmem *iv)
 int ivshmem_init(struct ivshmem *iv, int fd)
 {
 	iv->fd = fd;
-	for (unsigned i = 0; i < IVSHMEM_VECTORS; i++)
-		iv->msi_write[i] = -1;
-	iv->peers[0] = 1u << PEER_MSI | 1u << PEER_QEMU;
-	iv->null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	return iv->null_fd < 0 ? -errno : greet(iv);
+	iv->next_peer = FIRST_PEER;
+	return greet(iv);
 }
 
 void ivshmem_fini(struct ivshmem *iv)
 {
 	if (iv->fd < 0)
 		return;
-	close_all(iv->msi_write, IVSHMEM_VECTORS);
-	close(iv->null_fd);
+	close_all(iv->msi_fds, iv->msi_known);
 	close(iv->fd);
 	iv->fd = -1;
 }

@@ -78,17 +78,17 @@ void qemu_args_free(char **args);
  * ---- */
 
 #define IVSHMEM_VECTORS 256u /* a doorbell's vector number has eight bits */
-#define IVSHMEM_PEERS 4096u
+#define IVSHMEM_PEERS 65536u
 #define DOORBELL_OFFSET 12u
 
 struct ivshmem {
 	int fd; /* to QEMU */
 	struct pcidipc_task_mutex lock;
-	uint64_t doorbell_page;		    /* guest-physical, of BAR 0 */
-	uint64_t peers[IVSHMEM_PEERS / 64]; /* in use */
-	int msi_write[IVSHMEM_VECTORS]; /* peer 0's: our copies of the ends that QEMU writes; -1:
-					   free */
-	int null_fd;
+	uint64_t doorbell_page;	      /* guest-physical, of BAR 0 */
+	unsigned next_peer;	      /* numbers are used once */
+	int msi_fds[IVSHMEM_VECTORS]; /* peer 0's: our ends, of the first msi_known */
+	unsigned msi_known;
+	bool msi_used[IVSHMEM_VECTORS];
 };
 
 int ivshmem_init(struct ivshmem *iv, int fd);
@@ -100,7 +100,7 @@ void ivshmem_peer_close(struct qemu_bus *qb, unsigned peer); /* (task) */
 /* `count` (a power of two) vectors of peer 0, aligned: an MSI message has only 16 bits of data.
  * (task) */
 int ivshmem_msi_open(struct qemu_bus *qb, unsigned count, int *fds, unsigned *first);
-void ivshmem_msi_close(struct qemu_bus *qb, unsigned first, unsigned count); /* (task) */
+void ivshmem_msi_close(struct qemu_bus *qb, unsigned first, unsigned count);
 
 /* ---- vtd.c: the IOMMU ---- */
 
