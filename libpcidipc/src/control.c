@@ -136,8 +136,7 @@ static void control_task(void *arg)
 			pcidipc_session_end(s, ret);
 	}
 	s->control_busy = false;
-	if (s->quiet)
-		pcidipc_post(s->quiet, 0);
+	session_wake_quiet(s);
 }
 
 void control_drop(struct pcidipc_session *s)

@@ -109,7 +109,7 @@ void pcidipc_timer_set(struct pcidipc_loop *loop, struct pcidipc_timer *timer, u
 	struct pcidipc_list *at;
 
 	pcidipc_timer_cancel(timer);
-	at = loop->timers.next; /* not before: it may have been this one */
+	at = loop->timers.next; /* not before: it may have been this timer */
 	timer->fire = fire;
 	timer->loop = loop;
 	timer->when = clock_ns() + ns;

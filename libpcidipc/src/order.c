@@ -2,7 +2,7 @@
 /*
  * Which request runs when: chains (IOSQE_IO_LINK, IOSQE_IO_HARDLINK), IOSQE_IO_DRAIN, and what a completion sets free.
  * Chains are not gathered first: the head runs as soon as it is taken, and a member that is taken later finds its
- * predecessor waiting, done or failed. So a chain may be longer than the ring.
+ * predecessor waiting, done or failed. So a chain may be longer than what the CQ has room for.
  */
 #include <pcidipc/log.h>
 
@@ -58,6 +58,13 @@ static void begin(struct pcidipc_session *s, struct pcidipc_request *rq)
 	order_run(s, rq);
 }
 
+/* A member before it failed: it reports that, unless the one that failed was to be silent. */
+static void cancel_member(struct pcidipc_request *rq, bool skip)
+{
+	rq->flags |= REQUEST_CANCELED;
+	rq->flags = (uint8_t)((rq->flags & ~REQUEST_SKIP) | (skip ? REQUEST_SKIP_ALWAYS : 0));
+}
+
 /* The next member of the chain whose last SQE was taken before. */
 static void join(struct pcidipc_session *s, struct pcidipc_request *rq)
 {
@@ -72,11 +79,9 @@ static void join(struct pcidipc_session *s, struct pcidipc_request *rq)
 		return;
 	}
 	s->live++;
-	if (s->link_failed) {
-		rq->flags |= REQUEST_CANCELED;
-		if (s->link_skip)
-			rq->flags |= REQUEST_SKIP_ALWAYS;
-	}
+	s->draining = s->link_drain; /* over for a moment, when the predecessor was done; nothing began since */
+	if (s->link_failed)
+		cancel_member(rq, s->link_skip);
 	order_run(s, rq);
 }
 
@@ -90,12 +95,13 @@ static void admit(struct pcidipc_session *s, struct pcidipc_request *rq)
 	rq->next = NULL;
 	rq->flags = rq->sqe.flags & IOSQE_CQE_SKIP_SUCCESS ? REQUEST_SKIP : 0;
 	rq->big[0] = rq->big[1] = 0;
-	if (!linked)
-		s->link_failed = s->link_skip = false;
-	if (linked)
+	if (linked) {
 		join(s, rq);
-	else
+	} else {
+		s->link_failed = s->link_skip = false;
+		s->link_drain = rq->sqe.flags & IOSQE_IO_DRAIN;
 		begin(s, rq);
+	}
 	s->link_open = rq->sqe.flags & LINKS;
 	s->link_prev = s->link_open ? rq : NULL;
 }
@@ -214,10 +220,8 @@ static void advance_chain(struct pcidipc_session *s, struct pcidipc_request *rq,
 	}
 	if (!next)
 		return;
-	if (broken) {
-		next->flags |= REQUEST_CANCELED;
-		next->flags = (uint8_t)((next->flags & ~REQUEST_SKIP) | (skip ? REQUEST_SKIP_ALWAYS : 0));
-	}
+	if (broken)
+		cancel_member(next, skip);
 	order_run(s, next);
 }
 
@@ -261,8 +265,7 @@ void order_finish(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t
 		s->draining = false;
 	if (s->stalled_first)
 		release_stalled(s);
-	if (s->quiet)
-		pcidipc_post(s->quiet, 0);
+	session_wake_quiet(s);
 }
 
 void pcidipc_complete(struct pcidipc_request *rq, int32_t res)

@@ -282,11 +282,14 @@ int pcidipc_request_map(struct pcidipc_request *rq, uint32_t index, uint64_t off
 static void map_task(void *arg)
 {
 	struct pcidipc_request *rq = arg;
-	struct session_pool *pool = rq->session->pools[rq->sqe.buf_index];
-	int ret = pcidipc_session_pool(rq->session, rq->sqe.buf_index)
-			  ? rq->session->scheme->pool_map(rq->session, &pool->view, rq->sqe.addr, rq->sqe.len)
-			  : -ENXIO;
+	struct pcidipc_session *s = rq->session;
+	struct session_pool *pool = s->pools[rq->sqe.buf_index]; /* not detached before this request is done */
+	int ret = -ECANCELED;
 
+	pcidipc_task_lock(&pool->growing);
+	if (!s->ending)
+		ret = s->scheme->pool_map(s, &pool->view, rq->sqe.addr, rq->sqe.len);
+	pcidipc_task_unlock(&pool->growing);
 	pcidipc_complete(rq, ret);
 }
 
@@ -300,6 +303,17 @@ static int check_map(struct pcidipc_request *rq)
 	return check_range(rq, rq->sqe.buf_index, rq->sqe.addr, rq->sqe.len, &pool);
 }
 
+/* Parked, so that the driver is not asked to cancel what it was never given. */
+static int hand_to_task(struct pcidipc_request *rq, void (*task)(void *arg))
+{
+	int ret = pcidipc_spawn(rq->session->loop, task, rq);
+
+	if (ret)
+		return ret;
+	rq->state = REQUEST_PARKED;
+	return PCIDIPC_PENDING;
+}
+
 int reach_command(struct pcidipc_request *rq)
 {
 	struct pcidipc_session *s = rq->session;
@@ -308,17 +322,14 @@ int reach_command(struct pcidipc_request *rq)
 	switch (rq->sqe.cmd_op) {
 	case RINGABI_CMD_POOL_MAP:
 		ret = s->scheme->pool_map ? check_map(rq) : -EOPNOTSUPP;
-		if (!ret)
-			ret = pcidipc_spawn(s->loop, map_task, rq);
-		return ret ? ret : PCIDIPC_PENDING;
+		return ret ? ret : hand_to_task(rq, map_task);
 	case RINGABI_CMD_POOL_DETACH:
 		if (!pcidipc_session_pool(s, rq->sqe.buf_index))
 			return -ENXIO;
-		ret = pcidipc_spawn(s->loop, detach_task, rq);
-		if (ret)
-			return ret;
-		s->pools[rq->sqe.buf_index]->users_before = rq->order;
-		return PCIDIPC_PENDING;
+		ret = hand_to_task(rq, detach_task);
+		if (ret == PCIDIPC_PENDING)
+			s->pools[rq->sqe.buf_index]->users_before = rq->order;
+		return ret;
 	default:
 		return -EOPNOTSUPP;
 	}

@@ -20,7 +20,7 @@ enum request_state {
 	REQUEST_WAITING, /* for its chain's predecessor, or for a drain */
 	REQUEST_RUNNABLE,
 	REQUEST_DRIVER, /* the handler said PENDING */
-	REQUEST_PARKED, /* memory is being mapped for it */
+	REQUEST_PARKED, /* with a task of ours: memory is being mapped, or a pool detached */
 };
 
 /* Its flags. */
@@ -34,6 +34,12 @@ struct session_pool {
 	struct pcidipc_task_mutex growing;
 	uint64_t users_before; /* requests whose order is lower may use it: none while it is attached, all, or those
 				  before its detach */
+};
+
+/* On its task's stack. */
+struct quiet_waiter {
+	struct quiet_waiter *next;
+	struct pcidipc_completion woken;
 };
 
 struct queued_packet {
@@ -61,12 +67,12 @@ struct pcidipc_session {
 	struct pcidipc_request *runnable_first, *runnable_last;
 	struct pcidipc_request *stalled_first, *stalled_last; /* chain heads behind a drain */
 	struct pcidipc_request *link_prev;		      /* last SQE had IO_LINK and is not complete */
-	bool link_open, link_failed, link_skip;
+	bool link_open, link_failed, link_skip, link_drain;
 	bool draining; /* the live ones are one drain request and its chain */
 	bool pumping;
 	uint32_t live;	  /* begun or waiting in a chain, not stalled */
 	uint32_t pending; /* with the driver, or parked */
-	struct pcidipc_completion *quiet; /* somebody waits for pending == 0 or an older request's end */
+	struct quiet_waiter *quiet; /* tasks that wait for requests to end */
 
 	struct pcidipc_watch watch;
 	int channel;
@@ -106,6 +112,7 @@ int session_make_ring(struct pcidipc_session *s, uint32_t sq, uint32_t cq, int *
 /* session.c */
 void session_publish(struct pcidipc_session *s);
 void session_publish_soon(struct pcidipc_session *s);
+void session_wake_quiet(struct pcidipc_session *s);
 void session_await_older(struct pcidipc_session *s, uint64_t order);
 uint64_t scheme_generation(void);
 

@@ -77,7 +77,11 @@ void session_publish(struct pcidipc_session *s)
 
 static void publish_deferred(struct pcidipc_deferred *deferred)
 {
-	session_publish(pcidipc_container_of(deferred, struct pcidipc_session, publish));
+	struct pcidipc_session *s = pcidipc_container_of(deferred, struct pcidipc_session, publish);
+
+	if (s->scheme->flush) /* a completion may have set the next of a chain going */
+		s->scheme->flush(s);
+	session_publish(s);
 }
 
 /* Once at the end of the turn, however many requests complete in it. */
@@ -223,41 +227,51 @@ fail:
 
 /* ---- the end ---- */
 
-/* Task. Until no request older than `order` is with the driver. */
+/* Something ended: let those who wait look again. */
+void session_wake_quiet(struct pcidipc_session *s)
+{
+	struct quiet_waiter *w = s->quiet;
+
+	s->quiet = NULL;
+	while (w) {
+		struct quiet_waiter *next = w->next;
+
+		pcidipc_post(&w->woken, 0);
+		w = next;
+	}
+}
+
+/* Task. */
+static void await_change(struct pcidipc_session *s)
+{
+	struct quiet_waiter w = { .next = s->quiet };
+
+	s->quiet = &w;
+	pcidipc_await(&w.woken);
+}
+
+static bool any_older(const struct pcidipc_session *s, uint64_t order)
+{
+	for (uint32_t i = 0; i < s->nrequests; i++) {
+		const struct pcidipc_request *rq = session_request(s, i);
+
+		if (rq->state != REQUEST_FREE && rq->order < order)
+			return true;
+	}
+	return false;
+}
+
+/* Task. Until no request older than `order` is left. */
 void session_await_older(struct pcidipc_session *s, uint64_t order)
 {
-	for (;;) {
-		struct pcidipc_completion quiet = { 0 };
-		bool busy = false;
-
-		for (uint32_t i = 0; i < s->nrequests && !busy; i++) {
-			struct pcidipc_request *rq = session_request(s, i);
-
-			busy = rq->state != REQUEST_FREE && rq->order < order;
-		}
-		if (!busy)
-			return;
-		while (s->quiet) /* somebody else waits with us: take turns */
-			pcidipc_task_yield();
-		s->quiet = &quiet;
-		pcidipc_await(&quiet);
-		s->quiet = NULL;
-	}
+	while (any_older(s, order))
+		await_change(s);
 }
 
 static void await_quiet(struct pcidipc_session *s)
 {
-	while (s->pending || s->control_busy) {
-		struct pcidipc_completion quiet = { 0 };
-
-		while (s->quiet)
-			pcidipc_task_yield();
-		if (!s->pending && !s->control_busy)
-			break;
-		s->quiet = &quiet;
-		pcidipc_await(&quiet);
-		s->quiet = NULL;
-	}
+	while (s->pending || s->control_busy)
+		await_change(s);
 }
 
 static void cancel_pending(struct pcidipc_session *s)
@@ -265,8 +279,7 @@ static void cancel_pending(struct pcidipc_session *s)
 	if (!s->scheme->cancel)
 		return;
 	for (uint32_t i = 0; i < s->nrequests; i++)
-		if (session_request(s, i)->state == REQUEST_DRIVER &&
-		    session_request(s, i)->sqe.opcode != IORING_OP_ASYNC_CANCEL)
+		if (session_request(s, i)->state == REQUEST_DRIVER)
 			s->scheme->cancel(session_request(s, i));
 }
 
