@@ -618,6 +618,25 @@ static void test_cancel(void)
 	CU_ASSERT_EQUAL(client_call(&c, cancel), -ENOENT);
 }
 
+/* Both queues are full of what nobody has reaped; a call gets through, and nothing is lost. */
+static void test_full_queues(void)
+{
+	const uint32_t both = 64 + 128; /* of the SQ and the CQ */
+	uint32_t sent = 0, got = 0;
+	struct pcidipc_cqe cqe;
+
+	while (sent < both) {
+		while (sent < both && pcidipc_sq_space(c.consumer))
+			client_queue(&c, sqe_of(IORING_OP_NOP), ++sent);
+		pcidipc_submit(c.consumer);
+	}
+	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), 0);
+	while (got < sent && !pcidipc_submit_and_wait(c.consumer, 1))
+		while (pcidipc_next_cqe(c.consumer, &cqe) == 1)
+			CU_ASSERT_EQUAL(cqe.user_data, ++got);
+	CU_ASSERT_EQUAL(got, sent);
+}
+
 /* A driver whose disk cannot be is told so before it serves. */
 static void test_impossible_disks(void)
 {
@@ -673,6 +692,7 @@ static const struct {
 	{"medium out and in", test_medium},
 	{"chains", test_link},
 	{"cancel", test_cancel},
+	{"full queues", test_full_queues},
 	{"impossible disks", test_impossible_disks},
 	{"still works", test_still_works},
 };

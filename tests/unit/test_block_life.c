@@ -395,6 +395,29 @@ static void test_driver_killed(void)
 	promises_kept();
 }
 
+/* A client that only polls sees it too. */
+static void test_driver_killed_while_polling(void)
+{
+	uint32_t held = rd.shared->held;
+	struct pcidipc_cqe cqe;
+	struct client c;
+	int ret;
+
+	CU_ASSERT_EQUAL_FATAL(client_open(&c, "ram0", 0), 0);
+	rd.shared->mode = RAMDISK_HOLD;
+	client_queue(&c, sqe_rw(&c, false, 0, 4096, 0), 1);
+	pcidipc_submit(c.consumer);
+	CU_ASSERT_EQUAL(ramdisk_wait(&rd, &rd.shared->held, held + 1), 0);
+	rd.shared->mode = RAMDISK_MIXED;
+	restart_driver();
+	while (!(ret = pcidipc_next_cqe(c.consumer, &cqe)))
+		;
+	CU_ASSERT_EQUAL(ret, -ENOTCONN);
+	CU_ASSERT_EQUAL(pcidipc_consumer_reconnect(c.consumer), 0);
+	CU_ASSERT_EQUAL(client_call(&c, sqe_rw(&c, false, 0, 4096, 0)), 4096);
+	client_close(&c);
+}
+
 /* What was complete before it died counts. */
 static void test_driver_killed_after_answer(void)
 {
@@ -595,6 +618,7 @@ static const struct {
 	{"client killed, driver hurries", test_client_killed_hurried},
 	{"client killed while detaching", test_client_killed_detaching},
 	{"driver killed", test_driver_killed},
+	{"driver killed while polling", test_driver_killed_while_polling},
 	{"driver killed after its answer", test_driver_killed_after_answer},
 	{"disk removed", test_removed},
 	{"tasks", test_tasks},
