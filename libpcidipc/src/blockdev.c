@@ -50,7 +50,7 @@ static int ask(struct pcidipc_blockdev *dev, uint32_t cmd_op, uint64_t offset, v
 	ret = pcidipc_call(dev->consumer, &sqe, NULL);
 	if (ret != (int)bytes)
 		return ret < 0 ? ret : -EPROTO;
-	memcpy(answer, (char *)pcidipc_pool_base(dev->answers) + offset, bytes);
+	pcidipc_copy_once(answer, (char *)pcidipc_pool_base(dev->answers) + offset, bytes);
 	return 0;
 }
 

@@ -53,15 +53,11 @@ static int handle(struct pcidipc_request *rq)
 	}
 }
 
-/* Pool commands are the library's: they have no io. */
 static int cancel_request(struct pcidipc_request *rq)
 {
 	struct pcidipc_disk *disk = block_disk(rq);
 
-	if (!disk->cancel || (rq->sqe.opcode == IORING_OP_URING_CMD &&
-			      rq->sqe.cmd_op >> 8 != RINGABI_INTERFACE_BLOCK))
-		return -EALREADY;
-	return disk->cancel(block_io(rq));
+	return disk->cancel ? disk->cancel(block_io(rq)) : -EALREADY;
 }
 
 /* ---- sessions: what is common, then the driver's ---- */

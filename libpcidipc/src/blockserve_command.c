@@ -178,7 +178,7 @@ static int passthrough(struct pcidipc_request *rq)
 		return -ENOMEM;
 	answer->to = at;
 	answer->bytes = sizeof(answer->passthrough);
-	memcpy(&answer->passthrough, at, answer->bytes);
+	pcidipc_copy_once(&answer->passthrough, at, answer->bytes);
 	return start_passthrough(rq, answer);
 }
 

@@ -114,7 +114,7 @@ static int copy_vector(struct pcidipc_request *rq, struct block_vector *vector)
 	if (ret)
 		return block_refuse(rq, ret, "no pool %u, or the iovecs at %#llx lie outside of it",
 				    rq->sqe.buf_index, (unsigned long long)rq->sqe.addr);
-	memcpy(vector->iov, from, bytes);
+	pcidipc_copy_once(vector->iov, from, bytes);
 	return 0;
 }
 

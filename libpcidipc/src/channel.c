@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <pcidipc/channel.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #define CHANNEL_TYPE (SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC)
+#define WAKES_AT_ONCE 16 /* a peer may send them faster than we read: others want their turn */
 
 union fd_control {
 	char bytes[CMSG_SPACE(sizeof(int) * RINGABI_MSG_MAX_FDS)];
@@ -133,7 +135,7 @@ static int receive_one(int channel, struct pcidipc_packet *packet)
 
 int pcidipc_channel_receive(int channel, struct pcidipc_packet *packet, int *woken)
 {
-	for (;;) {
+	for (int i = 0; i < WAKES_AT_ONCE; i++) {
 		int ret = receive_one(channel, packet);
 
 		if (ret <= 0 || packet->msg.type != RINGABI_MSG_WAKE)
@@ -142,6 +144,7 @@ int pcidipc_channel_receive(int channel, struct pcidipc_packet *packet, int *wok
 		if (woken)
 			*woken = 1;
 	}
+	return 0;
 }
 
 void pcidipc_packet_close(struct pcidipc_packet *packet)
@@ -163,31 +166,51 @@ int pcidipc_packet_take_fd(struct pcidipc_packet *packet, unsigned index)
 	return fd;
 }
 
-size_t pcidipc_msg_bytes(unsigned type, int reply)
+/* A message of the ABI: its size, the size of its reply, and how many fds they may carry. */
+struct message {
+	size_t bytes, reply_bytes;
+	unsigned fds, reply_fds;
+};
+
+#define MESSAGE(name, nfds) .bytes = sizeof(struct ringabi_##name), .fds = (nfds)
+#define ASKS(name, nfds, nreply) \
+	MESSAGE(name, nfds), .reply_bytes = sizeof(struct ringabi_##name##_reply), .reply_fds = (nreply)
+
+static const struct message *message_of(unsigned type)
 {
-	static const struct {
-		size_t request, reply;
-	} bytes[] = {
-		[RINGABI_MSG_WAKE] = { sizeof(struct ringabi_msg), 0 },
-		[RINGABI_MSG_HELLO] = { sizeof(struct ringabi_hello),
-					sizeof(struct ringabi_hello_reply) },
-		[RINGABI_MSG_ATTACH_RING] = { sizeof(struct ringabi_attach_ring),
-					      sizeof(struct ringabi_attach_ring_reply) },
-		[RINGABI_MSG_ATTACH_POOL] = { sizeof(struct ringabi_attach_pool),
-					      sizeof(struct ringabi_attach_pool_reply) },
-		[RINGABI_MSG_ALLOC_VECTORS] = { sizeof(struct ringabi_alloc_vectors),
-						sizeof(struct ringabi_alloc_vectors_reply) },
-		[RINGABI_MSG_MAP_REGION] = { sizeof(struct ringabi_map_region),
-					     sizeof(struct ringabi_map_region_reply) },
-		[RINGABI_MSG_PUBLISH] = { sizeof(struct ringabi_publish),
-					  sizeof(struct ringabi_publish_reply) },
-		[RINGABI_MSG_ANNOUNCE] = { sizeof(struct ringabi_announce),
-					   sizeof(struct ringabi_msg) },
-		[RINGABI_MSG_ADOPT] = { sizeof(struct ringabi_adopt), 0 },
-		[RINGABI_MSG_EVENT] = { sizeof(struct ringabi_event), 0 },
+	static const struct message messages[] = {
+		[RINGABI_MSG_WAKE] = { MESSAGE(msg, 0) },
+		[RINGABI_MSG_HELLO] = { ASKS(hello, 0, 0) },
+		[RINGABI_MSG_ATTACH_RING] = { ASKS(attach_ring, 0, 1) },
+		[RINGABI_MSG_ATTACH_POOL] = { ASKS(attach_pool, 1, 0) },
+		[RINGABI_MSG_ALLOC_VECTORS] = { ASKS(alloc_vectors, 0, RINGABI_MSG_MAX_FDS) },
+		[RINGABI_MSG_MAP_REGION] = { ASKS(map_region, 0, 1) },
+		[RINGABI_MSG_PUBLISH] = { ASKS(publish, 0, 2) },
+		[RINGABI_MSG_ANNOUNCE] = { MESSAGE(announce, 0), .reply_bytes = sizeof(struct ringabi_msg) },
+		[RINGABI_MSG_ADOPT] = { MESSAGE(adopt, 1) },
+		[RINGABI_MSG_EVENT] = { MESSAGE(event, 0) },
 	};
 
-	if (type >= sizeof(bytes) / sizeof(bytes[0]))
+	return type < sizeof(messages) / sizeof(messages[0]) ? &messages[type] : NULL;
+}
+
+size_t pcidipc_msg_bytes(unsigned type, int reply)
+{
+	const struct message *m = message_of(type);
+
+	if (!m)
 		return 0;
-	return reply ? bytes[type].reply : bytes[type].request;
+	return reply ? m->reply_bytes : m->bytes;
+}
+
+const char *pcidipc_packet_fault(const struct pcidipc_packet *packet)
+{
+	bool reply = packet->msg.type & RINGABI_MSG_REPLY;
+	const struct message *m = message_of(packet->msg.type & ~RINGABI_MSG_REPLY);
+
+	if (!m || packet->msg.size != (reply ? m->reply_bytes : m->bytes))
+		return "is no message of the ABI";
+	if (packet->nfds > (reply ? m->reply_fds : m->fds) || (reply && packet->msg.result && packet->nfds))
+		return "carries file descriptors that it must not";
+	return NULL;
 }

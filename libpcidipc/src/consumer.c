@@ -208,7 +208,11 @@ static void complete_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cq
 	}
 	op = find_op(c, cqe);
 	if (op) {
+		bool outer = c->reaping;
+
+		c->reaping = true; /* no `done` inside a `done` */
 		op->done(op, cqe);
+		c->reaping = outer;
 		return;
 	}
 	pcidipc_err("ring: a completion for a request that was never made (user_data %#llx)",
@@ -409,7 +413,7 @@ static void recover_blocking(struct pcidipc_consumer *c)
 void consumer_wait(struct pcidipc_consumer *c)
 {
 	uint32_t *need = &c->ring.map.shared->consumer_need_wakeup;
-	uint64_t before;
+	uint64_t before = 0;
 
 	if (c->lost_producer) {
 		recover_blocking(c);
@@ -426,8 +430,8 @@ void consumer_wait(struct pcidipc_consumer *c)
 		spin_slept(&c->spin, clock_ns() - before);
 	}
 	pcidipc_clear_need_wakeup(need);
-	if (!pcidipc_consumer_ring_ready(&c->ring))
-		consumer_read_channel(c);
+	if (before || !pcidipc_consumer_ring_ready(&c->ring))
+		consumer_read_channel(c); /* the wake too, or the next sleep would end at once */
 }
 
 /* ---- calls ---- */

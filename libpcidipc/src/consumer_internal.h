@@ -69,6 +69,7 @@ struct pcidipc_consumer {
 	uint32_t next_tag;
 	struct ask *asks;
 	struct kept_packet *kept_first, *kept_last;
+	unsigned nkept;
 
 	/* Recovery: a new channel on which HELLO was sent, -1 when there is none. */
 	bool lost_producer;

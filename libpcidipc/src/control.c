@@ -82,8 +82,8 @@ static void answer_attach_pool(struct pcidipc_session *s, struct pcidipc_packet 
 
 static int refuse(struct pcidipc_session *s, const struct pcidipc_packet *packet, const char *why)
 {
-	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: message type %#x of %u bytes: %s", s->scheme->name,
-				s->pid, packet->msg.type, packet->msg.size, why);
+	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: message type %#x of %u bytes with %u fds %s",
+				s->scheme->name, s->pid, packet->msg.type, packet->msg.size, packet->nfds, why);
 	return -EPROTO;
 }
 
@@ -92,12 +92,10 @@ static int answer(struct pcidipc_session *s, struct pcidipc_packet *packet)
 {
 	uint32_t type = packet->msg.type;
 
-	if (packet->msg.size != pcidipc_msg_bytes(type, 0))
-		return refuse(s, packet, "not one of the ABI's");
 	if (type == RINGABI_MSG_HELLO)
 		return answer_hello(s, packet);
 	if (!s->opened)
-		return refuse(s, packet, "the first one must be a hello");
+		return refuse(s, packet, "came before a hello");
 	if (type == RINGABI_MSG_ATTACH_RING)
 		answer_attach_ring(s, packet);
 	else if (type == RINGABI_MSG_ATTACH_POOL)
@@ -105,7 +103,7 @@ static int answer(struct pcidipc_session *s, struct pcidipc_packet *packet)
 	else if (s->scheme->message && type != RINGABI_MSG_ADOPT && type != RINGABI_MSG_EVENT)
 		s->scheme->message(s, packet);
 	else
-		return refuse(s, packet, "not for this service");
+		return refuse(s, packet, "is not for this service");
 	return 0;
 }
 
@@ -149,21 +147,24 @@ void control_drop(struct pcidipc_session *s)
 	}
 }
 
+static const char *fault_of(const struct pcidipc_packet *packet)
+{
+	return packet->msg.type & RINGABI_MSG_REPLY ? "is a reply, but nothing was asked" : pcidipc_packet_fault(packet);
+}
+
+/* Checked before it waits, so that fds which no message needs are not held meanwhile. */
 static int enqueue(struct pcidipc_session *s, struct pcidipc_packet *packet)
 {
+	const char *fault = fault_of(packet);
 	struct queued_packet *q;
 
-	if (s->npackets >= SESSION_MAX_PACKETS) {
-		pcidipc_packet_close(packet);
-		pcidipc_warn("%s: pid %d: more than %u messages without waiting for an answer", s->scheme->name,
-			     s->pid, SESSION_MAX_PACKETS);
-		return -EPROTO;
-	}
+	if (fault)
+		return refuse(s, packet, fault);
+	if (s->npackets >= SESSION_MAX_PACKETS)
+		return refuse(s, packet, "is one more than may wait for an answer");
 	q = malloc(sizeof(*q));
-	if (!q) {
-		pcidipc_packet_close(packet);
+	if (!q)
 		return -ENOMEM;
-	}
 	q->packet = *packet;
 	q->next = NULL;
 	if (s->packets_last)
@@ -184,8 +185,10 @@ void control_ready(struct pcidipc_watch *watch, unsigned events)
 	(void)events;
 	while ((ret = pcidipc_channel_receive(s->channel, &packet, NULL)) > 0) {
 		ret = enqueue(s, &packet);
-		if (ret)
+		if (ret) {
+			pcidipc_packet_close(&packet);
 			break;
+		}
 	}
 	if (!ret && s->packets && !s->control_busy) {
 		ret = pcidipc_spawn(s->loop, control_task, s);

@@ -9,6 +9,8 @@
 
 #include "consumer_internal.h"
 
+#define KEPT_MAX 256 /* events and the like that a program has not taken: the other side must not fill our memory */
+
 /* 0, or -ETIMEDOUT. ns 0: no limit. */
 int consumer_wait_readable(int fd, uint64_t ns)
 {
@@ -21,14 +23,13 @@ int consumer_wait_readable(int fd, uint64_t ns)
 	return n ? 0 : -ETIMEDOUT;
 }
 
-static void keep(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
+static bool keep(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 {
-	struct kept_packet *kept = malloc(sizeof(*kept));
+	struct kept_packet *kept = c->nkept < KEPT_MAX ? malloc(sizeof(*kept)) : NULL;
 
-	if (!kept) {
-		pcidipc_packet_close(packet);
-		return;
-	}
+	if (!kept)
+		return false;
+	c->nkept++;
 	kept->packet = *packet;
 	kept->next = NULL;
 	if (c->kept_last)
@@ -38,6 +39,7 @@ static void keep(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 	c->kept_last = kept;
 	if (c->loop) /* read by a call that blocks, perhaps: then no watch will tell of it */
 		pcidipc_defer(c->loop, &c->deliver, c->deliver.call);
+	return true;
 }
 
 static bool answer_ask(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
@@ -55,26 +57,30 @@ static bool answer_ask(struct pcidipc_consumer *c, struct pcidipc_packet *packet
 	return false;
 }
 
-static bool packet_ok(const struct pcidipc_packet *packet)
+/* A reply that was asked for; an event, or a child's channel, of which not too many may wait to be taken. */
+static const char *fault_of(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 {
-	bool reply = packet->msg.type & RINGABI_MSG_REPLY;
+	const char *fault = pcidipc_packet_fault(packet);
 
-	return packet->msg.size == pcidipc_msg_bytes(packet->msg.type & ~RINGABI_MSG_REPLY, reply);
+	if (fault)
+		return fault;
+	if (packet->msg.type & RINGABI_MSG_REPLY)
+		return answer_ask(c, packet) ? NULL : "answers no question";
+	if (packet->msg.type != RINGABI_MSG_EVENT && packet->msg.type != RINGABI_MSG_ADOPT)
+		return "is not for a consumer";
+	return keep(c, packet) ? NULL : "is one more than may wait to be taken";
 }
 
 static int take_packet(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 {
-	if (!packet_ok(packet)) {
-		pcidipc_err("channel: message type %#x has %u bytes, which is no message of the ABI",
-			    packet->msg.type, packet->msg.size);
-		pcidipc_packet_close(packet);
-		return -EPROTO;
-	}
-	if (!(packet->msg.type & RINGABI_MSG_REPLY))
-		keep(c, packet);
-	else if (!answer_ask(c, packet))
-		pcidipc_packet_close(packet); /* an answer that nobody waits for any more */
-	return 0;
+	const char *fault = fault_of(c, packet);
+
+	if (!fault)
+		return 0;
+	pcidipc_err("channel: message type %#x of %u bytes with %u fds %s", packet->msg.type, packet->msg.size,
+		    packet->nfds, fault);
+	pcidipc_packet_close(packet);
+	return -EPROTO;
 }
 
 /* Read everything there is; unasked messages are kept for consumer_deliver_kept. */
@@ -116,6 +122,7 @@ void consumer_deliver_kept(struct pcidipc_consumer *c)
 		c->kept_first = kept->next;
 		if (!c->kept_first)
 			c->kept_last = NULL;
+		c->nkept--;
 		deliver(c, &kept->packet);
 		free(kept);
 	}
@@ -157,8 +164,8 @@ int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request
 	struct ask ask = { .tag = ++c->next_tag, .reply = reply };
 	int ret;
 
-	if (c->error)
-		return c->error;
+	if (c->error || c->lost_producer)
+		return c->error ? c->error : -ENOTCONN;
 	reply->nfds = 0;
 	request->tag = ask.tag;
 	request->result = 0;
@@ -169,14 +176,16 @@ int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request
 		c->asks = ask.next;
 		return ret;
 	}
-	ret = c->loop && pcidipc_in_task() ? pcidipc_await(&ask.answered) : block_for(c, &ask);
+	/* While it reconnects no watch would resume a task. */
+	ret = c->watch.loop && pcidipc_in_task() ? pcidipc_await(&ask.answered) : block_for(c, &ask);
 	if (ret)
 		return ret;
-	if (reply->msg.type != (request->type | RINGABI_MSG_REPLY)) {
+	ret = reply->msg.result;
+	if (reply->msg.type != (request->type | RINGABI_MSG_REPLY) || ret > 0)
+		ret = -EPROTO;
+	if (ret)
 		pcidipc_packet_close(reply);
-		return -EPROTO;
-	}
-	return reply->msg.result;
+	return ret;
 }
 
 /* ---- hello ---- */
@@ -207,7 +216,7 @@ int consumer_check_hello(struct pcidipc_consumer *c, const struct pcidipc_packet
 {
 	const struct ringabi_hello_reply *r = (const void *)reply->bytes;
 
-	if (reply->msg.type != (RINGABI_MSG_HELLO | RINGABI_MSG_REPLY) || !packet_ok(reply))
+	if (reply->msg.type != (RINGABI_MSG_HELLO | RINGABI_MSG_REPLY) || pcidipc_packet_fault(reply))
 		return -EPROTO;
 	if (r->msg.result)
 		return r->msg.result < 0 ? r->msg.result : -EPROTO;

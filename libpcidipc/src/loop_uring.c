@@ -135,7 +135,8 @@ static unsigned uring_reap(struct pcidipc_loop *loop)
 	struct io_uring_cqe *cqe;
 	unsigned n = 0;
 
-	while (n < EPOLL_BATCH && io_uring_cq_ready(ring) && !io_uring_peek_cqe(ring, &cqe)) {
+	while (n < EPOLL_BATCH && (io_uring_cq_ready(ring) || io_uring_cq_has_overflow(ring)) &&
+	       !io_uring_peek_cqe(ring, &cqe)) {
 		struct slot *slot = io_uring_cqe_get_data(cqe);
 		int res = cqe->res;
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -11,8 +10,9 @@
 #include <ringabi/ring.h>
 
 #include "extent.h"
+#include "memfd.h"
 
-#define POOL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define POOL_SEALS (MEMFD_FIXED_SIZE | F_SEAL_SEAL)
 
 /*
  * Quick lists: freed extents kept whole, by exact size, last in first out. Most programs allocate
@@ -182,12 +182,8 @@ void pcidipc_buf_release(struct pcidipc_buf *buf)
 
 static int open_memory(struct pcidipc_pool *pool)
 {
-	pool->fd = memfd_create("pcidipc-pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (pool->fd < 0)
-		return -errno;
-	if (ftruncate(pool->fd, pool->bytes) || fcntl(pool->fd, F_ADD_SEALS, POOL_SEALS))
-		return -errno;
-	return 0;
+	pool->fd = memfd_make("pcidipc-pool", pool->bytes, POOL_SEALS);
+	return pool->fd < 0 ? pool->fd : 0;
 }
 
 /* At a multiple of RINGABI_POOL_ALIGN, so that pointers are aligned as offsets are and huge pages

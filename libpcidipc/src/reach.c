@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memfd.h"
 #include "scheme_internal.h"
 
-#define POOL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 #define EVERYBODY UINT64_MAX
 
 struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *s, uint32_t index)
@@ -26,7 +26,7 @@ struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *s, uint32
 
 static int check_pool(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
+	const char *fault = memfd_fault(fd, MEMFD_FIXED_SIZE);
 	struct stat st;
 
 	if (m->index >= RINGABI_MAX_POOLS) {
@@ -36,10 +36,9 @@ static int check_pool(struct pcidipc_session *s, const struct ringabi_attach_poo
 	}
 	if (s->pools[m->index])
 		return -EEXIST;
-	if (seals < 0 || (seals & POOL_SEALS) != POOL_SEALS) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: pid %d: pool %u is no memfd sealed against shrinking and growing",
-					s->scheme->name, s->pid, m->index);
+	if (fault) {
+		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: pool %u %s", s->scheme->name, s->pid, m->index,
+					fault);
 		return -EINVAL;
 	}
 	if (fstat(fd, &st) || (uint64_t)st.st_size != m->bytes || !m->bytes ||

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Setting rings up; everything after that is inline in ring.h. */
-#include <fcntl.h>
 #include <pcidipc/log.h>
 #include <pcidipc/ring.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RING_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#include "memfd.h"
+
+#define RING_SEALS (MEMFD_FIXED_SIZE | F_SEAL_SEAL)
 
 static bool entries_ok(uint32_t n)
 {
@@ -64,19 +65,14 @@ int pcidipc_producer_ring_create(struct pcidipc_producer_ring *ring, uint32_t sq
 		return -EINVAL;
 	memset(ring, 0, sizeof(*ring));
 	describe(&header, sq_entries, cq_entries, features);
-	*fd = memfd_create("pcidipc-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	*fd = memfd_make("pcidipc-ring", header.bytes, RING_SEALS);
 	if (*fd < 0)
-		return -errno;
-	if (ftruncate(*fd, (off_t)header.bytes) || fcntl(*fd, F_ADD_SEALS, RING_SEALS)) {
-		ret = -errno;
-		goto out;
-	}
+		return *fd;
 	ret = map_ring(&ring->map, *fd, &header);
-	if (ret)
-		goto out;
-	memcpy(ring->map.shared, &header, sizeof(header));
-	return 0;
-out:
+	if (!ret) {
+		memcpy(ring->map.shared, &header, sizeof(header));
+		return 0;
+	}
 	close(*fd);
 	*fd = -1;
 	return ret;
@@ -110,12 +106,11 @@ static const char *header_fault(const struct ringabi_ring *r, uint32_t features,
 
 static int read_header(int fd, struct ringabi_ring *header, uint32_t features)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
+	const char *fault = memfd_fault(fd, RING_SEALS);
 	struct stat st;
-	const char *fault;
 
-	if (seals < 0 || (seals & RING_SEALS) != RING_SEALS) {
-		pcidipc_err("ring: refused, its memfd is not sealed against shrinking and growing");
+	if (fault) {
+		pcidipc_err("ring: refused, it %s", fault);
 		return -EPROTO;
 	}
 	if (fstat(fd, &st))

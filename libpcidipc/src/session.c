@@ -313,6 +313,7 @@ void pcidipc_session_end(struct pcidipc_session *s, int error)
 	shutdown(s->channel, SHUT_RDWR); /* the consumer shall know now, though its requests may take a while */
 	control_drop(s);
 	order_drop_waiting(s);
+	session_wake_quiet(s);
 	if (pcidipc_spawn(s->loop, end_task, s))
 		pcidipc_err("%s: no memory to end a session: it stays", s->scheme->name);
 }

@@ -11,7 +11,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
-#include <unistd.h>
 
 #define SPIN_MAX_NS 50000u
 #define SPIN_MIN_NS 1000u
@@ -19,6 +18,7 @@
 
 struct spin {
 	uint32_t ns;
+	uint32_t most; /* 0: on one CPU the other side cannot run while we spin */
 };
 
 static inline uint64_t clock_ns(void)
@@ -38,15 +38,21 @@ static inline void cpu_relax(void)
 #endif
 }
 
-/* On one CPU the other side cannot run while we spin. */
+static inline bool may_use_two_cpus(void)
+{
+	cpu_set_t cpus;
+
+	return sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) > 1;
+}
+
 static inline void spin_init(struct spin *spin)
 {
-	spin->ns = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN_MAX_NS : 0;
+	spin->ns = spin->most = may_use_two_cpus() ? SPIN_MAX_NS : 0;
 }
 
 static inline void spin_hit(struct spin *spin)
 {
-	spin->ns = spin->ns * 2 < SPIN_MAX_NS ? spin->ns * 2 : SPIN_MAX_NS;
+	spin->ns = spin->ns * 2 < spin->most ? spin->ns * 2 : spin->most;
 }
 
 static inline void spin_miss(struct spin *spin)
@@ -57,8 +63,8 @@ static inline void spin_miss(struct spin *spin)
 /* A spin would have caught it. */
 static inline void spin_slept(struct spin *spin, uint64_t ns)
 {
-	if (ns < SPIN_MAX_NS && sysconf(_SC_NPROCESSORS_ONLN) > 1)
-		spin->ns = spin->ns ? spin->ns : 2 * SPIN_MIN_NS;
+	if (ns < spin->most && !spin->ns)
+		spin->ns = 2 * SPIN_MIN_NS;
 }
 
 /* Call `ready` until it says true or the time is over. */

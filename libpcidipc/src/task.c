@@ -121,8 +121,10 @@ static void *map_stack(void)
 
 	if (p == MAP_FAILED)
 		return NULL;
-	mprotect(p, GUARD_BYTES, PROT_NONE);
-	return p;
+	if (!mprotect(p, GUARD_BYTES, PROT_NONE))
+		return p;
+	munmap(p, GUARD_BYTES + STACK_BYTES); /* too many mappings: rather no task than one without a guard page */
+	return NULL;
 }
 
 static struct pcidipc_task *new_task(struct pcidipc_loop *loop)

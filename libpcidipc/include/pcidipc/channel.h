@@ -31,7 +31,8 @@ void pcidipc_channel_wake(int channel);
 
 /*
  * Receive one packet. 1; 0: nothing there; -EPIPE: the other side is gone; -EPROTO: truncated, or msg.size is not the
- * packet's size. WAKE packets are swallowed and counted as nothing there, but reported through *woken (may be NULL).
+ * packet's size. WAKE packets are swallowed and counted as nothing there, but reported through *woken (may be NULL);
+ * after some of them 0 is returned although more may follow, which poll tells.
  */
 int pcidipc_channel_receive(int channel, struct pcidipc_packet *packet, int *woken);
 void pcidipc_packet_close(struct pcidipc_packet *packet);
@@ -40,5 +41,7 @@ int pcidipc_packet_take_fd(struct pcidipc_packet *packet, unsigned index);
 
 /* What a packet of `type` must measure; 0: no such type. `reply`: as a reply. */
 size_t pcidipc_msg_bytes(unsigned type, int reply);
+/* What is wrong with a packet's type, size or number of fds (for a log line after its type), or NULL. */
+const char *pcidipc_packet_fault(const struct pcidipc_packet *packet);
 
 #endif

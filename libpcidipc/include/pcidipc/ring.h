@@ -76,6 +76,16 @@ int pcidipc_consumer_ring_attach(struct pcidipc_consumer_ring *ring, int fd, uin
 void pcidipc_consumer_ring_unmap(struct pcidipc_consumer_ring *ring);
 void pcidipc_producer_ring_unmap(struct pcidipc_producer_ring *ring);
 
+/*
+ * Copy out of memory that the other side may be writing to. The barrier keeps the compiler from reading the original
+ * again where the copy is looked at.
+ */
+static inline void pcidipc_copy_once(void *to, const void *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+	__asm__ volatile("" ::: "memory");
+}
+
 static inline uint32_t pcidipc_load_acquire(const uint32_t *word)
 {
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
@@ -246,7 +256,7 @@ static inline int pcidipc_ring_next_sqe(struct pcidipc_producer_ring *ring,
 		if (ring->cq_tail - head + ring->reserved >= ring->map.cq_entries)
 			return 0;
 	}
-	memcpy(sqe, &ring->map.sqes[ring->sq_head & (ring->map.sq_entries - 1)], sizeof(*sqe));
+	pcidipc_copy_once(sqe, &ring->map.sqes[ring->sq_head & (ring->map.sq_entries - 1)], sizeof(*sqe));
 	ring->sq_head++;
 	ring->reserved++;
 	return 1;
