@@ -14,7 +14,7 @@
 
 #define RIG_INTERFACE RINGABI_INTERFACE_PRIVATE
 
-/* cmd_op of an IORING_OP_URING_CMD. Each but ECHO logs its letter and the low byte of its user_data. */
+/* cmd_op of an IORING_OP_URING_CMD. Each with a user_data below 128 logs its letter and that (RELEASE: its addr). */
 #define RIG_ECHO RINGABI_CMD_OP(RIG_INTERFACE, 1)    /* 'R': res = len */
 #define RIG_HOLD RINGABI_CMD_OP(RIG_INTERFACE, 2)    /* 'H': pending until released or canceled */
 #define RIG_RELEASE RINGABI_CMD_OP(RIG_INTERFACE, 3) /* 'L' and addr: complete the one held whose user_data is addr */
