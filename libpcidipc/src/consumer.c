@@ -9,7 +9,7 @@
 
 #define DEFAULT_ENTRIES 128
 #define RECOVER_STEP_NS 5000000u
-#define POLLS_PER_LOOK 256 /* a look is a system call */
+#define POLLS_PER_LOOK 256 /* in a row that found nothing: a look is a system call */
 
 /* ---- making and unmaking ---- */
 
@@ -358,6 +358,7 @@ static void look_at_channel(struct pcidipc_consumer *c)
 int pcidipc_next_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 {
 	while (take_cqe(c, cqe)) {
+		c->empty_polls = 0;
 		if (!is_op(cqe)) {
 			publish_space(c);
 			return 1;

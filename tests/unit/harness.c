@@ -235,16 +235,11 @@ static void produce(int fd, const struct rig_params *params)
 
 /* ---- the test's process ---- */
 
-void rig_start(struct rig *rig, const struct rig_params *params)
+static void fork_producer(struct rig *rig)
 {
-	static unsigned number;
-	static const struct rig_params none;
-	int ends[2], fd;
+	int ends[2];
 
-	snprintf(rig->path, sizeof(rig->path), "/tmp/pcidipc-rig.%d.%u", getpid(), number++);
-	rig->knobs = mmap(NULL, sizeof(*rig->knobs), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	fd = pcidipc_listen_socket(rig->path, 0600);
-	if (rig->knobs == MAP_FAILED || fd < 0 || pipe(ends))
+	if (pipe(ends))
 		abort();
 	fflush(stdout);
 	rig->pid = fork();
@@ -254,20 +249,42 @@ void rig_start(struct rig *rig, const struct rig_params *params)
 		p.knobs = rig->knobs;
 		p.log = ends[1];
 		close(ends[0]);
-		produce(fd, params ? params : &none);
+		produce(rig->listen, &rig->params);
 	}
 	close(ends[1]);
-	close(fd);
 	rig->log = ends[0];
+}
+
+void rig_start(struct rig *rig, const struct rig_params *params)
+{
+	static unsigned number;
+	static const struct rig_params none;
+
+	snprintf(rig->path, sizeof(rig->path), "/tmp/pcidipc-rig.%d.%u", getpid(), number++);
+	rig->knobs = mmap(NULL, sizeof(*rig->knobs), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	rig->listen = pcidipc_listen_socket(rig->path, 0600);
+	rig->params = params ? *params : none;
+	if (rig->knobs == MAP_FAILED || rig->listen < 0)
+		abort();
+	fork_producer(rig);
 	rig->ctl = rig_open(rig, 0, 0);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(rig->ctl);
 	rig_expect(rig, "O0");
+}
+
+void rig_restart(struct rig *rig)
+{
+	kill(rig->pid, SIGKILL);
+	waitpid(rig->pid, NULL, 0);
+	close(rig->log);
+	fork_producer(rig);
 }
 
 static void forget(struct rig *rig)
 {
 	pcidipc_consumer_close(rig->ctl);
 	close(rig->log);
+	close(rig->listen);
 	unlink(rig->path);
 	munmap(rig->knobs, sizeof(*rig->knobs));
 }

@@ -45,6 +45,8 @@ struct rig_params {
 struct rig {
 	pid_t pid;
 	int log;
+	int listen; /* as pcid does, the test keeps it across producers */
+	struct rig_params params;
 	char path[64];
 	struct rig_knobs *knobs;
 	struct pcidipc_consumer *ctl; /* a session of its own, for RELEASE and the like */
@@ -56,6 +58,8 @@ void rig_start(struct rig *rig, const struct rig_params *params);
 /* Wait until the producer has left in good order: its exit status is checked. */
 void rig_stop(struct rig *rig);
 void rig_kill(struct rig *rig);
+/* Kill the producer and start the next one on the same socket. ctl is of no use any more. */
+void rig_restart(struct rig *rig);
 struct pcidipc_consumer *rig_open(struct rig *rig, uint32_t sq, uint32_t cq);
 int rig_channel(struct rig *rig); /* connected, nothing said yet */
 /* The next entries of the log, two characters each, are these ("O.H1"; '.' stands for any number). */
