@@ -7,7 +7,8 @@
  *
  * A request is answered by a message of the same type with RINGABI_MSG_REPLY set, the same tag,
  * and a result of 0 or a negative errno. File descriptors accompany a reply only when its
- * result is 0.
+ * result is 0. More of them than is said below, and whatever else is not of this form, ends the
+ * connection (-EPROTO).
  */
 #ifndef RINGABI_CHANNEL_H
 #define RINGABI_CHANNEL_H

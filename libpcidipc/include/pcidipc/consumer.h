@@ -8,6 +8,7 @@
  *    0xff, belong to the library and are checked against a table: a producer that invents one is cut off.
  *
  * One thread. With a loop (attach_loop) operations complete by themselves; without one, in the calls that wait.
+ * Functions that it calls (done, lost, event, adopt) may submit and ask, but must not close the consumer: defer that.
  */
 #ifndef PCIDIPC_CONSUMER_H
 #define PCIDIPC_CONSUMER_H
