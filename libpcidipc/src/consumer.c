@@ -1,148 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The consumer: its ring, operations, waiting, and its end. */
+/* The consumer at work: its ring, operations, waiting, and its end. */
 #include <pcidipc/log.h>
-#include <stdlib.h>
-#include <sys/epoll.h>
-#include <unistd.h>
 
 #include "consumer_internal.h"
 
-#define DEFAULT_ENTRIES 128
 #define RECOVER_STEP_NS 5000000u
 #define POLLS_PER_LOOK 256 /* in a row that found nothing: a look is a system call */
-
-/* ---- making and unmaking ---- */
-
-static uint32_t power_up(uint32_t n)
-{
-	uint32_t p = 1;
-
-	while (p < n)
-		p *= 2;
-	return p;
-}
-
-/* In flight at once: what lies in the SQ and what has a CQ slot. */
-static int make_tables(struct pcidipc_consumer *c)
-{
-	c->nslots = power_up(c->params.sq_entries + c->params.cq_entries);
-	c->slots = calloc(c->nslots, sizeof(*c->slots));
-	c->backlog = calloc(c->nslots, sizeof(*c->backlog));
-	if (!c->slots || !c->backlog)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < c->nslots; i++)
-		c->slots[i].next_free = i + 1 < c->nslots ? i + 1 : OP_NONE;
-	c->free_slot = 0;
-	return 0;
-}
-
-static void free_consumer(struct pcidipc_consumer *c)
-{
-	pcidipc_consumer_ring_unmap(&c->ring);
-	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++)
-		if (c->pools[i].fd >= 0)
-			close(c->pools[i].fd);
-	if (c->channel >= 0)
-		close(c->channel);
-	if (c->successor >= 0)
-		close(c->successor);
-	c->event = NULL;
-	c->adopt = NULL;
-	consumer_deliver_kept(c);
-	free(c->slots);
-	free(c->backlog);
-	free(c->path);
-	free(c);
-}
-
-static struct pcidipc_consumer *new_consumer(const struct pcidipc_consumer_params *params)
-{
-	struct pcidipc_consumer *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return NULL;
-	c->params = *params;
-	if (!c->params.sq_entries)
-		c->params.sq_entries = DEFAULT_ENTRIES;
-	if (!c->params.cq_entries)
-		c->params.cq_entries = 2 * c->params.sq_entries;
-	c->channel = c->successor = -1;
-	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++)
-		c->pools[i].fd = -1;
-	spin_init(&c->spin);
-	return c;
-}
-
-static int setup(struct pcidipc_consumer *c, int channel, struct pcidipc_consumer **out)
-{
-	int ret = consumer_setup(c, channel);
-
-	if (!ret)
-		ret = make_tables(c);
-	if (ret)
-		free_consumer(c);
-	else
-		*out = c;
-	return ret;
-}
-
-int pcidipc_consumer_adopt(int channel, const struct pcidipc_consumer_params *params,
-			   struct pcidipc_consumer **out)
-{
-	struct pcidipc_consumer *c = new_consumer(params);
-
-	if (c)
-		return setup(c, channel, out);
-	close(channel);
-	return -ENOMEM;
-}
-
-int pcidipc_consumer_open(const char *path, const struct pcidipc_consumer_params *params,
-			  struct pcidipc_consumer **out)
-{
-	struct pcidipc_consumer *c = new_consumer(params);
-	int channel;
-
-	if (!c)
-		return -ENOMEM;
-	c->path = strdup(path);
-	channel = c->path ? pcidipc_channel_connect(path) : -ENOMEM;
-	if (channel >= 0)
-		return setup(c, channel, out);
-	free_consumer(c);
-	return channel;
-}
-
-int pcidipc_consumer_error(const struct pcidipc_consumer *c)
-{
-	return c->error;
-}
-
-uint64_t pcidipc_consumer_generation(const struct pcidipc_consumer *c)
-{
-	return c->generation;
-}
-
-void pcidipc_consumer_stats(const struct pcidipc_consumer *c, struct pcidipc_consumer_stats *stats)
-{
-	*stats = c->stats;
-	stats->sqes = c->ring.sq_tail;
-	stats->cqes = c->ring.cq_head;
-}
-
-void pcidipc_consumer_on_event(struct pcidipc_consumer *c,
-			       void (*event)(struct pcidipc_consumer *, uint32_t, void *), void *arg)
-{
-	c->event = event;
-	c->event_arg = arg;
-}
-
-void pcidipc_consumer_on_adopt(struct pcidipc_consumer *c,
-			       void (*adopt)(struct pcidipc_consumer *, uint32_t, int, void *), void *arg)
-{
-	c->adopt = adopt;
-	c->adopt_arg = arg;
-}
 
 /* ---- operations ---- */
 
@@ -258,7 +121,7 @@ static void drain(struct pcidipc_consumer *c)
 		backlog_push(c, &cqe);
 }
 
-static void publish(struct pcidipc_consumer *c)
+void consumer_publish(struct pcidipc_consumer *c)
 {
 	if (!pcidipc_ring_publish_sq(&c->ring))
 		return;
@@ -270,7 +133,7 @@ static void publish(struct pcidipc_consumer *c)
 static void publish_space(struct pcidipc_consumer *c)
 {
 	if (c->ring.cq_head - c->ring.cq_head_told >= c->ring.map.cq_entries / 2)
-		publish(c);
+		consumer_publish(c);
 }
 
 static int check_ring(struct pcidipc_consumer *c)
@@ -338,7 +201,7 @@ uint32_t pcidipc_sq_space(struct pcidipc_consumer *c)
 int pcidipc_submit(struct pcidipc_consumer *c)
 {
 	if (!c->error && !c->lost_producer)
-		publish(c);
+		consumer_publish(c);
 	return check_ring(c);
 }
 
@@ -366,7 +229,7 @@ int pcidipc_next_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 		complete_op(c, cqe);
 	}
 	if (c->ring.map.shared)
-		publish(c);
+		consumer_publish(c);
 	if (!c->loop)
 		look_at_channel(c);
 	return check_ring(c);
@@ -420,7 +283,7 @@ void consumer_wait(struct pcidipc_consumer *c)
 		recover_blocking(c);
 		return;
 	}
-	publish(c); /* CQ space may be what the producer waits for */
+	consumer_publish(c); /* CQ space may be what the producer waits for */
 	if (spin_until(&c->spin, ring_ready, &c->ring))
 		return;
 	pcidipc_set_need_wakeup(need);
@@ -475,7 +338,7 @@ static struct io_uring_sqe *wait_for_sqe(struct pcidipc_consumer *c, bool task)
 	struct io_uring_sqe *sqe;
 
 	while (!(sqe = pcidipc_get_sqe(c)) && !check_ring(c)) {
-		publish(c);
+		consumer_publish(c);
 		if (task)
 			pcidipc_task_yield();
 		else if (c->lost_producer)
@@ -505,7 +368,7 @@ int pcidipc_call(struct pcidipc_consumer *c, const struct io_uring_sqe *request,
 		c->ring.sqe_tail--;
 		return ret;
 	}
-	publish(c);
+	consumer_publish(c);
 	if (task)
 		pcidipc_await(&call.done);
 	else
@@ -515,79 +378,6 @@ int pcidipc_call(struct pcidipc_consumer *c, const struct io_uring_sqe *request,
 	if (c->loop && !task && c->backlog_head != c->backlog_tail)
 		pcidipc_defer(c->loop, &c->deliver, c->deliver.call);
 	return call.cqe.res;
-}
-
-/* ---- with a loop ---- */
-
-static void deliver_later(struct pcidipc_deferred *deferred)
-{
-	struct pcidipc_consumer *c = pcidipc_container_of(deferred, struct pcidipc_consumer, deliver);
-
-	pcidipc_consumer_reap(c);
-	consumer_deliver_kept(c);
-}
-
-static unsigned poll_consumer(struct pcidipc_poller *poller)
-{
-	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
-	int n = pcidipc_consumer_reap(c);
-
-	return n > 0 ? (unsigned)n : 0;
-}
-
-static bool arm_consumer(struct pcidipc_poller *poller)
-{
-	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
-	uint32_t *need = &c->ring.map.shared->consumer_need_wakeup;
-
-	if (c->error || c->lost_producer)
-		return true;
-	publish(c);
-	pcidipc_set_need_wakeup(need);
-	if (!pcidipc_consumer_ring_ready(&c->ring)) {
-		c->stats.sleeps++;
-		return true;
-	}
-	pcidipc_clear_need_wakeup(need);
-	return false;
-}
-
-static void disarm_consumer(struct pcidipc_poller *poller)
-{
-	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
-
-	pcidipc_clear_need_wakeup(&c->ring.map.shared->consumer_need_wakeup);
-}
-
-static void channel_ready(struct pcidipc_watch *watch, unsigned events)
-{
-	struct pcidipc_consumer *c = pcidipc_container_of(watch, struct pcidipc_consumer, watch);
-
-	(void)events;
-	consumer_read_channel(c);
-	if (c->kept_first)
-		pcidipc_defer(c->loop, &c->deliver, deliver_later);
-}
-
-int pcidipc_consumer_attach_loop(struct pcidipc_consumer *c, struct pcidipc_loop *loop,
-				 void (*lost)(struct pcidipc_consumer *, int, void *), void *arg)
-{
-	int ret = pcidipc_watch_add(loop, &c->watch, c->channel, EPOLLIN, channel_ready);
-
-	if (ret)
-		return ret;
-	c->loop = loop;
-	c->lost = lost;
-	c->lost_arg = arg;
-	c->deliver.call = deliver_later;
-	c->poller.poll = poll_consumer;
-	c->poller.arm = arm_consumer;
-	c->poller.disarm = disarm_consumer;
-	if (!c->poller.link.next)
-		pcidipc_poller_add(loop, &c->poller);
-	if (c->kept_first)
-		pcidipc_defer(loop, &c->deliver, deliver_later);
-	return 0;
 }
 
 /* ---- the end ---- */
@@ -659,5 +449,5 @@ void pcidipc_consumer_close(struct pcidipc_consumer *c)
 	consumer_fail_asks(c, -ECANCELED);
 	c->error = -ECANCELED;
 	complete_all(c, -ECANCELED);
-	free_consumer(c);
+	consumer_free(c);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the consumer share: consumer.c (rings and operations), handshake.c (channel), recover.c (a lost
+/* What the parts of the consumer share: consumer_make.c, consumer.c (at work), consumer_loop.c, handshake.c (channel), recover.c (a lost
  * producer). */
 #ifndef CONSUMER_INTERNAL_H
 #define CONSUMER_INTERNAL_H
@@ -99,7 +99,11 @@ void consumer_read_channel(struct pcidipc_consumer *c);
 void consumer_deliver_kept(struct pcidipc_consumer *c);
 void consumer_fail_asks(struct pcidipc_consumer *c, int error);
 
+/* consumer_make.c */
+void consumer_free(struct pcidipc_consumer *c);
+
 /* consumer.c */
+void consumer_publish(struct pcidipc_consumer *c);
 void consumer_fail(struct pcidipc_consumer *c, int error);
 void consumer_wait(struct pcidipc_consumer *c);
 

@@ -394,6 +394,20 @@ static void restart_clock(void)
 	alarm(TEST_SECONDS); /* a lost wake-up ends the program */
 }
 
+int harness_run(CU_SuiteInfo *suites)
+{
+	unsigned failures;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (CU_initialize_registry() || CU_register_suites(suites))
+		return 2;
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
+	CU_cleanup_registry();
+	return failures != 0;
+}
+
 int harness_main(const char *name, CU_TestInfo *tests)
 {
 	char names[2][64];
@@ -402,17 +416,9 @@ int harness_main(const char *name, CU_TestInfo *tests)
 		{ names[1], use_epoll, NULL, restart_clock, NULL, tests },
 		CU_SUITE_INFO_NULL,
 	};
-	unsigned failures;
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
 	pcidipc_log_init(name, getenv("VERBOSE") ? PCIDIPC_DEBUG : 0);
 	snprintf(names[0], sizeof(names[0]), "%s, io_uring", name);
 	snprintf(names[1], sizeof(names[1]), "%s, epoll", name);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return harness_run(suites);
 }

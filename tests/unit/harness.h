@@ -73,7 +73,9 @@ struct io_uring_sqe *put(struct pcidipc_consumer *c, char user_data, uint32_t op
 /* Submit, wait for one CQE, and check it. */
 void expect_cqe(struct pcidipc_consumer *c, char user_data, int res);
 
-/* Run the suite under both loops. */
+/* Run suites, and give main's result. */
+int harness_run(CU_SuiteInfo *suites);
+/* Run one under both loops. */
 int harness_main(const char *name, CU_TestInfo *tests);
 
 #endif

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <CUnit/Basic.h>
+#include "harness.h"
 
 #include <pcidipc/consumer.h>
 #include <pcidipc/log.h>
@@ -364,14 +364,6 @@ int main(void)
 		{.pName = "abi", .pInitFunc = set_up, .pCleanupFunc = tear_down, .pTests = tests},
 		CU_SUITE_INFO_NULL,
 	};
-	unsigned failures;
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
-	CU_cleanup_registry();
-	return failures != 0;
+	return harness_run(suites);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The ring without its library: in one process, where every step is seen, and under two that sleep and wake. */
-#include <CUnit/Basic.h>
+#include "harness.h"
 #include <fcntl.h>
 #include <pcidipc/channel.h>
 #include <pcidipc/log.h>
@@ -41,7 +41,7 @@ static void unmake(void)
 	pcidipc_consumer_ring_unmap(&c);
 }
 
-static bool put(uint64_t user_data)
+static bool fill(uint64_t user_data)
 {
 	struct io_uring_sqe *sqe = pcidipc_ring_get_sqe(&c);
 
@@ -85,7 +85,7 @@ static void fill_and_empty(uint32_t sq, uint32_t cq, uint32_t features, uint32_t
 
 	make(sq, cq, features, start);
 	for (int round = 0; round < 40; round++) {
-		while (put(sent))
+		while (fill(sent))
 			sent++;
 		CU_ASSERT_EQUAL(sent - got, sq); /* the SQ's worth, no more */
 		CU_ASSERT_EQUAL(pcidipc_ring_sq_space(&c), 0);
@@ -94,11 +94,11 @@ static void fill_and_empty(uint32_t sq, uint32_t cq, uint32_t features, uint32_t
 			CU_ASSERT_EQUAL(serve(1000), (int)sq);
 			if (room == sq)
 				break;
-			while (put(sent))
+			while (fill(sent))
 				sent++;
 			pcidipc_ring_publish_sq(&c);
 		}
-		while (put(sent))
+		while (fill(sent))
 			sent++;
 		pcidipc_ring_publish_sq(&c);
 		CU_ASSERT_EQUAL(sent - got, sq + cq);
@@ -140,12 +140,12 @@ static void test_slots(void)
 
 	make(4, 4, 0, NEAR_WRAP);
 	for (int i = 0; i < 4; i++)
-		CU_ASSERT_TRUE(put((uint64_t)i));
+		CU_ASSERT_TRUE(fill((uint64_t)i));
 	pcidipc_ring_publish_sq(&c);
 	for (int i = 0; i < 4; i++)
 		CU_ASSERT_EQUAL(pcidipc_ring_next_sqe(&p, &sqe), 1);
 	pcidipc_ring_publish_cq(&p);
-	CU_ASSERT_TRUE(put(4));
+	CU_ASSERT_TRUE(fill(4));
 	pcidipc_ring_publish_sq(&c);
 	CU_ASSERT_EQUAL(pcidipc_ring_next_sqe(&p, &sqe), 0);
 	CU_ASSERT_FALSE(pcidipc_producer_ring_ready(&p));
@@ -219,11 +219,11 @@ static void hostile_indices(uint32_t start)
 
 	/* The SQ full and published, the CQ full too. */
 	for (uint64_t i = 0; i < 8; i++) {
-		CU_ASSERT_TRUE(put(i));
+		CU_ASSERT_TRUE(fill(i));
 		pcidipc_ring_publish_sq(&c);
 		CU_ASSERT_EQUAL(serve(1), 1);
 	}
-	while (put(99))
+	while (fill(99))
 		;
 	pcidipc_ring_publish_sq(&c);
 	expect_limit(&p.map.shared->sq_head, start + 8, 4, look_space);
@@ -551,13 +551,13 @@ static void test_both_sleep(void)
 static void test_wakes(void)
 {
 	make(8, 8, 0, 0);
-	put(1);
+	fill(1);
 	CU_ASSERT_FALSE(pcidipc_ring_publish_sq(&c));
 	pcidipc_set_need_wakeup(&p.map.shared->producer_need_wakeup);
 	CU_ASSERT_FALSE(pcidipc_ring_publish_sq(&c)); /* nothing new */
-	put(2);
+	fill(2);
 	CU_ASSERT_TRUE(pcidipc_ring_publish_sq(&c));
-	put(3);
+	fill(3);
 	CU_ASSERT_FALSE(pcidipc_ring_publish_sq(&c));
 	pcidipc_set_need_wakeup(&c.map.shared->consumer_need_wakeup);
 	CU_ASSERT_EQUAL(serve(0), 0);
@@ -595,15 +595,7 @@ static void restart_clock(void)
 int main(void)
 {
 	CU_SuiteInfo suites[] = { { "ring", NULL, NULL, restart_clock, NULL, tests }, CU_SUITE_INFO_NULL };
-	unsigned failures;
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
 	pcidipc_log_init("test_ring", 0);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return harness_run(suites);
 }
