@@ -30,7 +30,8 @@
 
 #define RINGABI_BLOCK_CMD(number) RINGABI_CMD_OP(RINGABI_INTERFACE_BLOCK, number)
 
-/* INFO: writes a struct ringabi_block_info to (addr, buf_index); len = its size or more. res: its size. */
+/* INFO: writes a struct ringabi_block_info to (addr, buf_index); len = its size or more. res: its
+ * size. */
 #define RINGABI_BLOCK_INFO RINGABI_BLOCK_CMD(1u)
 
 #define RINGABI_BLOCK_READ_ONLY (1u << 0)
@@ -39,7 +40,7 @@
 #define RINGABI_BLOCK_DISCARD_WORKS (1u << 3)
 #define RINGABI_BLOCK_ZEROES_WORK (1u << 4)
 #define RINGABI_BLOCK_NO_MEDIUM (1u << 5) /* bytes and block_bytes are 0 */
-#define RINGABI_BLOCK_ADMIN (1u << 6)	   /* this connection may use PASSTHROUGH */
+#define RINGABI_BLOCK_ADMIN (1u << 6)	  /* this connection may use PASSTHROUGH */
 
 struct ringabi_block_info {
 	__u64 bytes;	      /* size of the disk */
@@ -51,8 +52,8 @@ struct ringabi_block_info {
 	__u32 best_bytes;     /* requests up to this are one command of the device */
 	__u32 name_space;     /* NVMe namespace, or SCSI LUN */
 	__u32 reserved0;
-	__u8 id[16];	    /* EUI-64 (first 8 bytes), NGUID or NAA; zero where there is none */
-	char serial[32];    /* NUL-terminated, as all text here */
+	__u8 id[16];	 /* EUI-64 (first 8 bytes), NGUID or NAA; zero where there is none */
+	char serial[32]; /* NUL-terminated, as all text here */
 	char model[48];
 	char firmware[16];
 	char transport[16]; /* "nvme", "usb-bot", "usb-uas" */
@@ -83,15 +84,15 @@ RINGABI_AT(ringabi_block_info, transport, 152);
 #define RINGABI_BLOCK_WARN_BACKUP (1u << 4)
 
 struct ringabi_block_health {
-	__u32 warnings;	     /* RINGABI_BLOCK_WARN_* */
-	__u32 temperature;   /* kelvin; 0: unknown */
-	__u32 spare;	     /* percent left */
-	__u32 spare_limit;   /* percent */
-	__u32 used;	     /* percent of the rated life; may pass 100 */
+	__u32 warnings;	   /* RINGABI_BLOCK_WARN_* */
+	__u32 temperature; /* kelvin; 0: unknown */
+	__u32 spare;	   /* percent left */
+	__u32 spare_limit; /* percent */
+	__u32 used;	   /* percent of the rated life; may pass 100 */
 	__u32 reserved0;
-	__u64 bytes_read;    /* saturates */
+	__u64 bytes_read; /* saturates */
 	__u64 bytes_written;
-	__u64 reads;	     /* commands */
+	__u64 reads; /* commands */
 	__u64 writes;
 	__u64 power_cycles;
 	__u64 power_on_hours;
@@ -142,15 +143,16 @@ RINGABI_AT(ringabi_block_range, bytes, 8);
 #define RINGABI_BLOCK_PT_SCSI 2u
 
 struct ringabi_block_passthrough {
-	__u32 kind;	  /* RINGABI_BLOCK_PT_* */
-	__u32 flags;	  /* 0 */
-	__u64 data;	  /* offset of the data in the same pool */
-	__u32 data_bytes; /* 0: no data */
-	__u32 to_device;  /* 1: data goes to the device, 0: comes from it */
-	__u32 timeout_ms; /* 0: the driver's own */
-	__u32 status;	  /* written back: NVMe status field, or SCSI status and sense key */
-	__u64 result;	  /* written back: NVMe dword 0, or bytes transferred */
-	__u32 command[16]; /* the NVMe submission entry, or the CDB; the driver fills in ids and pointers */
+	__u32 kind;	   /* RINGABI_BLOCK_PT_* */
+	__u32 flags;	   /* 0 */
+	__u64 data;	   /* offset of the data in the same pool */
+	__u32 data_bytes;  /* 0: no data */
+	__u32 to_device;   /* 1: data goes to the device, 0: comes from it */
+	__u32 timeout_ms;  /* 0: the driver's own */
+	__u32 status;	   /* written back: NVMe status field, or SCSI status and sense key */
+	__u64 result;	   /* written back: NVMe dword 0, or bytes transferred */
+	__u32 command[16]; /* the NVMe submission entry, or the CDB; the driver fills in ids and
+			      pointers */
 	__u8 reserved[24];
 };
 RINGABI_SIZE(ringabi_block_passthrough, 128);

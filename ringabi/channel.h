@@ -31,21 +31,22 @@ RINGABI_SIZE(ringabi_msg, 16);
 #define RINGABI_MSG_REPLY 0x80000000u
 
 enum ringabi_msg_type {
-	RINGABI_MSG_WAKE = 1,	       /* both ways: struct ringabi_msg, no reply */
-	RINGABI_MSG_HELLO = 2,	       /* consumer to producer: the first message */
-	RINGABI_MSG_ATTACH_RING = 3,   /* consumer to producer; the reply carries the ring's memfd */
-	RINGABI_MSG_ATTACH_POOL = 4,   /* consumer to producer, carries the pool's memfd */
+	RINGABI_MSG_WAKE = 1,	     /* both ways: struct ringabi_msg, no reply */
+	RINGABI_MSG_HELLO = 2,	     /* consumer to producer: the first message */
+	RINGABI_MSG_ATTACH_RING = 3, /* consumer to producer; the reply carries the ring's memfd */
+	RINGABI_MSG_ATTACH_POOL = 4, /* consumer to producer, carries the pool's memfd */
 	RINGABI_MSG_ALLOC_VECTORS = 5, /* to pcid; the reply carries the interrupts' fds */
 	RINGABI_MSG_MAP_REGION = 6,    /* to pcid; the reply carries the fd to map */
 	RINGABI_MSG_PUBLISH = 7,       /* to pcid; the reply carries the listening sockets */
 	RINGABI_MSG_ANNOUNCE = 8,      /* to pcid: a child function exists */
-	RINGABI_MSG_ADOPT = 9,	       /* from pcid: a child's driver waits on this channel; no reply */
-	RINGABI_MSG_EVENT = 10,	       /* producer to consumer: struct ringabi_event, no reply */
+	RINGABI_MSG_ADOPT = 9,	/* from pcid: a child's driver waits on this channel; no reply */
+	RINGABI_MSG_EVENT = 10, /* producer to consumer: struct ringabi_event, no reply */
 };
 
 /* How a consumer opens a service. */
 #define RINGABI_OPEN_READ_ONLY (1u << 0) /* requests that change the disk get -EROFS */
-#define RINGABI_OPEN_EXCLUSIVE (1u << 1) /* -EBUSY while anybody else has it open, and for others */
+#define RINGABI_OPEN_EXCLUSIVE (1u << 1) /* -EBUSY while anybody else has it open, and for others \
+					  */
 #define RINGABI_OPEN_ALL (RINGABI_OPEN_READ_ONLY | RINGABI_OPEN_EXCLUSIVE)
 
 /*
@@ -192,7 +193,7 @@ RINGABI_SIZE(ringabi_publish_reply, 88);
  */
 struct ringabi_announce {
 	struct ringabi_msg msg;
-	__u32 child; /* chosen by the announcer */
+	__u32 child;	 /* chosen by the announcer */
 	__u32 interface; /* RINGABI_INTERFACE_* that the announcer serves it with */
 	__u16 vendor;
 	__u16 product;
@@ -200,7 +201,7 @@ struct ringabi_announce {
 	__u8 subclass;
 	__u8 protocol;
 	__u8 reserved;
-	char path[32];			/* where it sits, e.g. "1-4.2:1.0" */
+	char path[32];		       /* where it sits, e.g. "1-4.2:1.0" */
 	char name[RINGABI_NAME_BYTES]; /* for people */
 };
 RINGABI_SIZE(ringabi_announce, 128);

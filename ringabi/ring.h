@@ -22,7 +22,7 @@
 #endif
 
 /* Freeze the offset of one field. */
-#define RINGABI_AT(type, field, at)                                                                \
+#define RINGABI_AT(type, field, at) \
 	RINGABI_ASSERT(__builtin_offsetof(struct type, field) == (at), #type "." #field)
 /* Freeze the size of one structure. */
 #define RINGABI_SIZE(type, bytes) RINGABI_ASSERT(sizeof(struct type) == (bytes), "size of " #type)
@@ -153,9 +153,9 @@ RINGABI_AT(io_uring_cqe, flags, 12);
 #define RINGABI_CMD_POOL_MAP RINGABI_CMD_OP(RINGABI_INTERFACE_COMMON, 1u)
 #define RINGABI_CMD_POOL_DETACH RINGABI_CMD_OP(RINGABI_INTERFACE_COMMON, 2u)
 
-#define RINGABI_POOL_PAGE 4096u		   /* granule of a device mapping */
-#define RINGABI_POOL_CHUNK (32u << 20)	   /* most that one POOL_MAP maps */
-#define RINGABI_POOL_ALIGN (2u << 20)	   /* a pool's size is a multiple of this */
+#define RINGABI_POOL_PAGE 4096u		    /* granule of a device mapping */
+#define RINGABI_POOL_CHUNK (32u << 20)	    /* most that one POOL_MAP maps */
+#define RINGABI_POOL_ALIGN (2u << 20)	    /* a pool's size is a multiple of this */
 #define RINGABI_POOL_MAX_BYTES (1ull << 44) /* 16 TiB */
 
 #endif

@@ -50,16 +50,17 @@
 
 /* CLEAR_HALT: CLEAR_FEATURE(ENDPOINT_HALT) and the host side's reset, together. */
 #define RINGABI_USB_CLEAR_HALT RINGABI_USB_CMD(6u)
-/* STOP: cancel everything on arg.endpoint and arg.stream (0: all); they complete -ECANCELED first. */
+/* STOP: cancel everything on arg.endpoint and arg.stream (0: all); they complete -ECANCELED first.
+ */
 #define RINGABI_USB_STOP RINGABI_USB_CMD(7u)
 /* RESET_DEVICE: port reset; the configuration and endpoints are restored. */
 #define RINGABI_USB_RESET_DEVICE RINGABI_USB_CMD(8u)
 
 /* The argument of every USB request but CONTROL. Unused fields are 0. */
 struct ringabi_usb_arg {
-	__u8 endpoint; /* bEndpointAddress: number | 0x80 for IN */
-	__u8 flags;    /* RINGABI_USB_SHORT_NOT_OK, ... */
-	__u16 stream;  /* 0: no stream */
+	__u8 endpoint;	  /* bEndpointAddress: number | 0x80 for IN */
+	__u8 flags;	  /* RINGABI_USB_SHORT_NOT_OK, ... */
+	__u16 stream;	  /* 0: no stream */
 	__u32 timeout_ms; /* 0: none */
 	__u32 value;
 	__u16 streams;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* IORING_OP_ASYNC_CANCEL. A request that the device has is hurried, and completes when the device is done with it. */
+/* IORING_OP_ASYNC_CANCEL. A request that the device has is hurried, and completes when the device
+ * is done with it. */
 #include "scheme_internal.h"
 
 #define KNOWN_CANCEL_FLAGS (IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY)

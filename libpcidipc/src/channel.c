@@ -24,7 +24,7 @@ int pcidipc_channel_pair(int ends[2])
 
 int pcidipc_channel_connect(const char *path)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, ret;
 
 	if (strlen(path) >= sizeof(address.sun_path))
@@ -43,8 +43,8 @@ int pcidipc_channel_connect(const char *path)
 int pcidipc_channel_send(int channel, const struct ringabi_msg *msg, const int *fds, unsigned nfds)
 {
 	union fd_control control;
-	struct iovec iov = { .iov_base = (void *)msg, .iov_len = msg->size };
-	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov = {.iov_base = (void *)msg, .iov_len = msg->size};
+	struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (nfds > RINGABI_MSG_MAX_FDS)
 		return -EINVAL;
@@ -76,9 +76,10 @@ int pcidipc_channel_reply(int channel, const struct ringabi_msg *asked, struct r
 
 void pcidipc_channel_wake(int channel)
 {
-	struct ringabi_msg wake = { .type = RINGABI_MSG_WAKE, .size = sizeof(wake) };
+	struct ringabi_msg wake = {.type = RINGABI_MSG_WAKE, .size = sizeof(wake)};
 
-	/* EAGAIN: the socket is full of messages that wake just as well. EPIPE: seen as a hang-up. */
+	/* EAGAIN: the socket is full of messages that wake just as well. EPIPE: seen as a hang-up.
+	 */
 	(void)!send(channel, &wake, sizeof(wake), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -106,15 +107,16 @@ static void collect_fds(struct msghdr *header, struct pcidipc_packet *packet)
 static int receive_one(int channel, struct pcidipc_packet *packet)
 {
 	union fd_control control;
-	struct iovec iov = { .iov_base = packet->bytes, .iov_len = sizeof(packet->bytes) };
-	struct msghdr header = { .msg_iov = &iov,
-				 .msg_iovlen = 1,
-				 .msg_control = &control,
-				 .msg_controllen = sizeof(control) };
+	struct iovec iov = {.iov_base = packet->bytes, .iov_len = sizeof(packet->bytes)};
+	struct msghdr header = {.msg_iov = &iov,
+				.msg_iovlen = 1,
+				.msg_control = &control,
+				.msg_controllen = sizeof(control)};
 	ssize_t n = recvmsg(channel, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	packet->nfds = 0;
-	/* Told once, when the other side closed without having read all; what it sent before is still there. */
+	/* Told once, when the other side closed without having read all; what it sent before is
+	 * still there. */
 	if (n < 0 && errno == ECONNRESET)
 		n = recvmsg(channel, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0) {
@@ -173,22 +175,24 @@ struct message {
 };
 
 #define MESSAGE(name, nfds) .bytes = sizeof(struct ringabi_##name), .fds = (nfds)
-#define ASKS(name, nfds, nreply) \
-	MESSAGE(name, nfds), .reply_bytes = sizeof(struct ringabi_##name##_reply), .reply_fds = (nreply)
+#define ASKS(name, nfds, nreply)                                                   \
+	MESSAGE(name, nfds), .reply_bytes = sizeof(struct ringabi_##name##_reply), \
+			     .reply_fds = (nreply)
 
 static const struct message *message_of(unsigned type)
 {
 	static const struct message messages[] = {
-		[RINGABI_MSG_WAKE] = { MESSAGE(msg, 0) },
-		[RINGABI_MSG_HELLO] = { ASKS(hello, 0, 0) },
-		[RINGABI_MSG_ATTACH_RING] = { ASKS(attach_ring, 0, 1) },
-		[RINGABI_MSG_ATTACH_POOL] = { ASKS(attach_pool, 1, 0) },
-		[RINGABI_MSG_ALLOC_VECTORS] = { ASKS(alloc_vectors, 0, RINGABI_MSG_MAX_FDS) },
-		[RINGABI_MSG_MAP_REGION] = { ASKS(map_region, 0, 1) },
-		[RINGABI_MSG_PUBLISH] = { ASKS(publish, 0, 2) },
-		[RINGABI_MSG_ANNOUNCE] = { MESSAGE(announce, 0), .reply_bytes = sizeof(struct ringabi_msg) },
-		[RINGABI_MSG_ADOPT] = { MESSAGE(adopt, 1) },
-		[RINGABI_MSG_EVENT] = { MESSAGE(event, 0) },
+		[RINGABI_MSG_WAKE] = {MESSAGE(msg, 0)},
+		[RINGABI_MSG_HELLO] = {ASKS(hello, 0, 0)},
+		[RINGABI_MSG_ATTACH_RING] = {ASKS(attach_ring, 0, 1)},
+		[RINGABI_MSG_ATTACH_POOL] = {ASKS(attach_pool, 1, 0)},
+		[RINGABI_MSG_ALLOC_VECTORS] = {ASKS(alloc_vectors, 0, RINGABI_MSG_MAX_FDS)},
+		[RINGABI_MSG_MAP_REGION] = {ASKS(map_region, 0, 1)},
+		[RINGABI_MSG_PUBLISH] = {ASKS(publish, 0, 2)},
+		[RINGABI_MSG_ANNOUNCE] = {MESSAGE(announce, 0),
+					  .reply_bytes = sizeof(struct ringabi_msg)},
+		[RINGABI_MSG_ADOPT] = {MESSAGE(adopt, 1)},
+		[RINGABI_MSG_EVENT] = {MESSAGE(event, 0)},
 	};
 
 	return type < sizeof(messages) / sizeof(messages[0]) ? &messages[type] : NULL;
@@ -210,7 +214,8 @@ const char *pcidipc_packet_fault(const struct pcidipc_packet *packet)
 
 	if (!m || packet->msg.size != (reply ? m->reply_bytes : m->bytes))
 		return "is no message of the ABI";
-	if (packet->nfds > (reply ? m->reply_fds : m->fds) || (reply && packet->msg.result && packet->nfds))
+	if (packet->nfds > (reply ? m->reply_fds : m->fds) ||
+	    (reply && packet->msg.result && packet->nfds))
 		return "carries file descriptors that it must not";
 	return NULL;
 }

@@ -50,7 +50,8 @@ static bool is_op(const struct pcidipc_cqe *cqe)
 	return (cqe->user_data & OP_TAG_MASK) == OP_TAG;
 }
 
-/* The op that the CQE names, or NULL. user_data comes from the other side: believed only if the table agrees. */
+/* The op that the CQE names, or NULL. user_data comes from the other side: believed only if the
+ * table agrees. */
 static struct pcidipc_op *find_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
 {
 	uint32_t slot = (uint32_t)cqe->user_data;
@@ -353,10 +354,11 @@ static struct io_uring_sqe *wait_for_sqe(struct pcidipc_consumer *c, bool task)
 	return sqe;
 }
 
-int pcidipc_call(struct pcidipc_consumer *c, const struct io_uring_sqe *request, struct pcidipc_cqe *cqe)
+int pcidipc_call(struct pcidipc_consumer *c, const struct io_uring_sqe *request,
+		 struct pcidipc_cqe *cqe)
 {
 	bool task = c->loop && pcidipc_in_task();
-	struct call call = { .op.done = call_done };
+	struct call call = {.op.done = call_done};
 	struct io_uring_sqe *sqe = wait_for_sqe(c, task);
 	int ret;
 
@@ -385,7 +387,7 @@ int pcidipc_call(struct pcidipc_consumer *c, const struct io_uring_sqe *request,
 static void complete_all(struct pcidipc_consumer *c, int error)
 {
 	for (uint32_t i = 0; i < c->nslots; i++) {
-		struct pcidipc_cqe cqe = { .user_data = OP_TAG, .res = error };
+		struct pcidipc_cqe cqe = {.user_data = OP_TAG, .res = error};
 
 		if (c->slots[i].op) {
 			struct pcidipc_op *op = take_op(c, i);
@@ -416,8 +418,9 @@ static void recover_later(struct pcidipc_timer *timer)
 }
 
 /*
- * The connection is over. Requests complete with `error`, but not before the device is known to be done with their
- * buffers, which takes pcid's word where the producer died (the second call, or recover_later).
+ * The connection is over. Requests complete with `error`, but not before the device is known to be
+ * done with their buffers, which takes pcid's word where the producer died (the second call, or
+ * recover_later).
  */
 void consumer_fail(struct pcidipc_consumer *c, int error)
 {
@@ -429,7 +432,8 @@ void consumer_fail(struct pcidipc_consumer *c, int error)
 		consumer_fail_asks(c, error);
 		if (c->path && c->slots) {
 			consumer_recover_start(c);
-			/* A producer that broke the rules lives on: its function is reset when its end goes. */
+			/* A producer that broke the rules lives on: its function is reset when its
+			 * end goes. */
 			if (c->loop)
 				pcidipc_timer_set(c->loop, &c->retry, 0, recover_later);
 			return;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the consumer share: consumer_make.c, consumer.c (at work), consumer_loop.c, handshake.c (channel), recover.c (a lost
- * producer). */
+/* What the parts of the consumer share: consumer_make.c, consumer.c (at work), consumer_loop.c,
+ * handshake.c (channel), recover.c (a lost producer). */
 #ifndef CONSUMER_INTERNAL_H
 #define CONSUMER_INTERNAL_H
 

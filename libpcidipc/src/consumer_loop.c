@@ -6,7 +6,8 @@
 
 static void deliver_later(struct pcidipc_deferred *deferred)
 {
-	struct pcidipc_consumer *c = pcidipc_container_of(deferred, struct pcidipc_consumer, deliver);
+	struct pcidipc_consumer *c =
+		pcidipc_container_of(deferred, struct pcidipc_consumer, deliver);
 
 	pcidipc_consumer_reap(c);
 	consumer_deliver_kept(c);

@@ -126,14 +126,16 @@ void pcidipc_consumer_stats(const struct pcidipc_consumer *c, struct pcidipc_con
 }
 
 void pcidipc_consumer_on_event(struct pcidipc_consumer *c,
-			       void (*event)(struct pcidipc_consumer *, uint32_t, void *), void *arg)
+			       void (*event)(struct pcidipc_consumer *, uint32_t, void *),
+			       void *arg)
 {
 	c->event = event;
 	c->event_arg = arg;
 }
 
 void pcidipc_consumer_on_adopt(struct pcidipc_consumer *c,
-			       void (*adopt)(struct pcidipc_consumer *, uint32_t, int, void *), void *arg)
+			       void (*adopt)(struct pcidipc_consumer *, uint32_t, int, void *),
+			       void *arg)
 {
 	c->adopt = adopt;
 	c->adopt_arg = arg;

@@ -52,7 +52,7 @@ static int answer_hello(struct pcidipc_session *s, const struct pcidipc_packet *
 static void answer_attach_ring(struct pcidipc_session *s, const struct pcidipc_packet *packet)
 {
 	const struct ringabi_attach_ring *m = (const void *)packet->bytes;
-	struct ringabi_attach_ring_reply reply = { 0 };
+	struct ringabi_attach_ring_reply reply = {0};
 	uint32_t cq = m->cq_entries ? m->cq_entries : 2 * m->sq_entries;
 	int fd = -1, ret = -EALREADY;
 
@@ -60,7 +60,8 @@ static void answer_attach_ring(struct pcidipc_session *s, const struct pcidipc_p
 		ret = session_make_ring(s, m->sq_entries, cq, &fd);
 	if (ret)
 		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: pid %d: ring of %u and %u entries refused (%s); the limits are %u and %u",
+					"%s: pid %d: ring of %u and %u entries refused (%s); the "
+					"limits are %u and %u",
 					s->scheme->name, s->pid, m->sq_entries, cq, strerror(-ret),
 					s->scheme->max_sq_entries, s->scheme->max_cq_entries);
 	reply.bytes = s->ring.map.bytes;
@@ -71,10 +72,11 @@ static void answer_attach_ring(struct pcidipc_session *s, const struct pcidipc_p
 
 static void answer_attach_pool(struct pcidipc_session *s, struct pcidipc_packet *packet)
 {
-	struct ringabi_attach_pool_reply reply = { 0 };
+	struct ringabi_attach_pool_reply reply = {0};
 	uint64_t iova = 0;
-	int ret = packet->nfds == 1 ? reach_attach(s, (const void *)packet->bytes, packet->fds[0], &iova)
-				    : -EBADF;
+	int ret = packet->nfds == 1
+			  ? reach_attach(s, (const void *)packet->bytes, packet->fds[0], &iova)
+			  : -EBADF;
 
 	reply.iova = iova;
 	pcidipc_channel_reply(s->channel, &packet->msg, &reply.msg, sizeof(reply), ret, NULL, 0);
@@ -82,8 +84,9 @@ static void answer_attach_pool(struct pcidipc_session *s, struct pcidipc_packet 
 
 static int refuse(struct pcidipc_session *s, const struct pcidipc_packet *packet, const char *why)
 {
-	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: message type %#x of %u bytes with %u fds %s",
-				s->scheme->name, s->pid, packet->msg.type, packet->msg.size, packet->nfds, why);
+	pcidipc_log_ratelimited(
+		PCIDIPC_WARNING, "%s: pid %d: message type %#x of %u bytes with %u fds %s",
+		s->scheme->name, s->pid, packet->msg.type, packet->msg.size, packet->nfds, why);
 	return -EPROTO;
 }
 
@@ -149,7 +152,8 @@ void control_drop(struct pcidipc_session *s)
 
 static const char *fault_of(const struct pcidipc_packet *packet)
 {
-	return packet->msg.type & RINGABI_MSG_REPLY ? "is a reply, but nothing was asked" : pcidipc_packet_fault(packet);
+	return packet->msg.type & RINGABI_MSG_REPLY ? "is a reply, but nothing was asked"
+						    : pcidipc_packet_fault(packet);
 }
 
 /* Checked before it waits, so that fds which no message needs are not held meanwhile. */

@@ -9,12 +9,14 @@
 
 #include "consumer_internal.h"
 
-#define KEPT_MAX 256 /* events and the like that a program has not taken: the other side must not fill our memory */
+#define KEPT_MAX                                                                                  \
+	256 /* events and the like that a program has not taken: the other side must not fill our \
+	       memory */
 
 /* 0, or -ETIMEDOUT. ns 0: no limit. */
 int consumer_wait_readable(int fd, uint64_t ns)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	int n;
 
 	do {
@@ -57,7 +59,8 @@ static bool answer_ask(struct pcidipc_consumer *c, struct pcidipc_packet *packet
 	return false;
 }
 
-/* A reply that was asked for; an event, or a child's channel, of which not too many may wait to be taken. */
+/* A reply that was asked for; an event, or a child's channel, of which not too many may wait to be
+ * taken. */
 static const char *fault_of(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 {
 	const char *fault = pcidipc_packet_fault(packet);
@@ -77,8 +80,8 @@ static int take_packet(struct pcidipc_consumer *c, struct pcidipc_packet *packet
 
 	if (!fault)
 		return 0;
-	pcidipc_err("channel: message type %#x of %u bytes with %u fds %s", packet->msg.type, packet->msg.size,
-		    packet->nfds, fault);
+	pcidipc_err("channel: message type %#x of %u bytes with %u fds %s", packet->msg.type,
+		    packet->msg.size, packet->nfds, fault);
 	pcidipc_packet_close(packet);
 	return -EPROTO;
 }
@@ -150,7 +153,7 @@ static int block_for(struct pcidipc_consumer *c, struct ask *ask)
 
 static int send_all(int channel, const struct ringabi_msg *msg, const int *fds, unsigned nfds)
 {
-	struct pollfd p = { .fd = channel, .events = POLLOUT };
+	struct pollfd p = {.fd = channel, .events = POLLOUT};
 	int ret;
 
 	while ((ret = pcidipc_channel_send(channel, msg, fds, nfds)) == -EAGAIN)
@@ -161,7 +164,7 @@ static int send_all(int channel, const struct ringabi_msg *msg, const int *fds, 
 int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request, const int *fds,
 			 unsigned nfds, struct pcidipc_packet *reply)
 {
-	struct ask ask = { .tag = ++c->next_tag, .reply = reply };
+	struct ask ask = {.tag = ++c->next_tag, .reply = reply};
 	int ret;
 
 	if (c->error || c->lost_producer)
@@ -177,7 +180,8 @@ int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request
 		return ret;
 	}
 	/* While it reconnects no watch would resume a task. */
-	ret = c->watch.loop && pcidipc_in_task() ? pcidipc_await(&ask.answered) : block_for(c, &ask);
+	ret = c->watch.loop && pcidipc_in_task() ? pcidipc_await(&ask.answered)
+						 : block_for(c, &ask);
 	if (ret)
 		return ret;
 	ret = reply->msg.result;
@@ -193,7 +197,7 @@ int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request
 int consumer_send_hello(struct pcidipc_consumer *c, int channel)
 {
 	struct ringabi_hello hello = {
-		.msg = { .type = RINGABI_MSG_HELLO, .size = sizeof(hello) },
+		.msg = {.type = RINGABI_MSG_HELLO, .size = sizeof(hello)},
 		.magic = RINGABI_CHANNEL_MAGIC,
 		.version_major = RINGABI_VERSION_MAJOR,
 		.version_minor = RINGABI_VERSION_MINOR,
@@ -216,7 +220,8 @@ int consumer_check_hello(struct pcidipc_consumer *c, const struct pcidipc_packet
 {
 	const struct ringabi_hello_reply *r = (const void *)reply->bytes;
 
-	if (reply->msg.type != (RINGABI_MSG_HELLO | RINGABI_MSG_REPLY) || pcidipc_packet_fault(reply))
+	if (reply->msg.type != (RINGABI_MSG_HELLO | RINGABI_MSG_REPLY) ||
+	    pcidipc_packet_fault(reply))
 		return -EPROTO;
 	if (r->msg.result)
 		return r->msg.result < 0 ? r->msg.result : -EPROTO;
@@ -236,7 +241,8 @@ static int hello(struct pcidipc_consumer *c)
 	struct pcidipc_packet reply;
 	int resets = 0, ret;
 
-	/* Whoever turns us away may have answered and hung up before we spoke: its answer is still to be read. */
+	/* Whoever turns us away may have answered and hung up before we spoke: its answer is still
+	 * to be read. */
 	consumer_send_hello(c, c->channel);
 	for (;;) {
 		ret = pcidipc_channel_receive(c->channel, &reply, NULL);
@@ -255,7 +261,7 @@ static int hello(struct pcidipc_consumer *c)
 int consumer_attach_ring(struct pcidipc_consumer *c)
 {
 	struct ringabi_attach_ring request = {
-		.msg = { .type = RINGABI_MSG_ATTACH_RING, .size = sizeof(request) },
+		.msg = {.type = RINGABI_MSG_ATTACH_RING, .size = sizeof(request)},
 		.sq_entries = c->params.sq_entries,
 		.cq_entries = c->params.cq_entries,
 	};
@@ -264,8 +270,9 @@ int consumer_attach_ring(struct pcidipc_consumer *c)
 
 	if (ret)
 		return ret;
-	ret = reply.nfds == 1 ? pcidipc_consumer_ring_attach(&c->ring, reply.fds[0], c->ring_features)
-			      : -EPROTO;
+	ret = reply.nfds == 1
+		      ? pcidipc_consumer_ring_attach(&c->ring, reply.fds[0], c->ring_features)
+		      : -EPROTO;
 	pcidipc_packet_close(&reply);
 	if (!ret && (c->ring.map.sq_entries != c->params.sq_entries ||
 		     c->ring.map.cq_entries != c->params.cq_entries))
@@ -292,10 +299,11 @@ static int free_pool_index(struct pcidipc_consumer *c)
 	return -ENOSPC;
 }
 
-static int send_pool(struct pcidipc_consumer *c, uint32_t index, int fd, uint64_t bytes, uint64_t *iova)
+static int send_pool(struct pcidipc_consumer *c, uint32_t index, int fd, uint64_t bytes,
+		     uint64_t *iova)
 {
 	struct ringabi_attach_pool request = {
-		.msg = { .type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(request) },
+		.msg = {.type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(request)},
 		.index = index,
 		.bytes = bytes,
 	};
@@ -309,8 +317,8 @@ static int send_pool(struct pcidipc_consumer *c, uint32_t index, int fd, uint64_
 	return ret;
 }
 
-int pcidipc_consumer_attach_pool_fd(struct pcidipc_consumer *c, int fd, uint64_t bytes, uint16_t *index,
-				    uint64_t *iova)
+int pcidipc_consumer_attach_pool_fd(struct pcidipc_consumer *c, int fd, uint64_t bytes,
+				    uint16_t *index, uint64_t *iova)
 {
 	int i = free_pool_index(c);
 	int ret;
@@ -331,17 +339,18 @@ int pcidipc_consumer_attach_pool_fd(struct pcidipc_consumer *c, int fd, uint64_t
 	return 0;
 }
 
-int pcidipc_consumer_attach_pool(struct pcidipc_consumer *c, struct pcidipc_pool *pool, uint16_t *index)
+int pcidipc_consumer_attach_pool(struct pcidipc_consumer *c, struct pcidipc_pool *pool,
+				 uint16_t *index)
 {
-	return pcidipc_consumer_attach_pool_fd(c, pcidipc_pool_fd(pool), pcidipc_pool_bytes(pool), index,
-					       NULL);
+	return pcidipc_consumer_attach_pool_fd(c, pcidipc_pool_fd(pool), pcidipc_pool_bytes(pool),
+					       index, NULL);
 }
 
 int pcidipc_consumer_detach_pool(struct pcidipc_consumer *c, uint16_t index)
 {
-	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD,
-				    .cmd_op = RINGABI_CMD_POOL_DETACH,
-				    .buf_index = index };
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD,
+				   .cmd_op = RINGABI_CMD_POOL_DETACH,
+				   .buf_index = index};
 	int ret;
 
 	if (index >= RINGABI_MAX_POOLS || c->pools[index].fd < 0)

@@ -31,8 +31,8 @@ static void listen_again(struct pcidipc_timer *timer)
 /* One answer that it cannot mistake, and no session: so much for the one who comes too many. */
 static void turn_away(int channel)
 {
-	struct ringabi_msg asked = { .type = RINGABI_MSG_HELLO };
-	struct ringabi_hello_reply reply = { 0 };
+	struct ringabi_msg asked = {.type = RINGABI_MSG_HELLO};
+	struct ringabi_hello_reply reply = {0};
 
 	pcidipc_channel_reply(channel, &asked, &reply.msg, sizeof(reply), -EMFILE, NULL, 0);
 	close(channel);
@@ -52,7 +52,8 @@ static void incoming(struct pcidipc_watch *watch, unsigned events)
 		pcidipc_watch_change(watch, 0);
 		pcidipc_timer_set(l->loop, &l->breather, BREATHER_NS, listen_again);
 	} else if (l->scheme->nsessions >= l->scheme->max_sessions) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: %u connections, the limit; one more turned away",
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: %u connections, the limit; one more turned away",
 					l->scheme->name, l->scheme->max_sessions);
 		turn_away(fd);
 	} else {
@@ -60,8 +61,8 @@ static void incoming(struct pcidipc_watch *watch, unsigned events)
 	}
 }
 
-int pcidipc_listen(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int fd, uint32_t session_flags,
-		   struct pcidipc_listener **out)
+int pcidipc_listen(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int fd,
+		   uint32_t session_flags, struct pcidipc_listener **out)
 {
 	struct pcidipc_listener *l = calloc(1, sizeof(*l));
 	int ret;
@@ -92,7 +93,7 @@ void pcidipc_listener_close(struct pcidipc_listener *l)
 
 int pcidipc_listen_socket(const char *path, unsigned mode)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, ret;
 
 	if (strlen(path) >= sizeof(address.sun_path))

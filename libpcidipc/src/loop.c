@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The executor's turn: kernel events, timers, pollers, tasks, deferred calls; then spin, arm and sleep. */
+/* The executor's turn: kernel events, timers, pollers, tasks, deferred calls; then spin, arm and
+ * sleep. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,8 +65,8 @@ uint64_t pcidipc_loop_now(const struct pcidipc_loop *loop)
 
 /* ---- watches ---- */
 
-int pcidipc_watch_add(struct pcidipc_loop *loop, struct pcidipc_watch *watch, int fd, unsigned events,
-		      void (*ready)(struct pcidipc_watch *, unsigned))
+int pcidipc_watch_add(struct pcidipc_loop *loop, struct pcidipc_watch *watch, int fd,
+		      unsigned events, void (*ready)(struct pcidipc_watch *, unsigned))
 {
 	int ret;
 
@@ -233,8 +234,8 @@ static unsigned run_deferred(struct pcidipc_loop *loop)
 	unsigned n = 0;
 
 	while (!list_empty(&loop->deferred)) {
-		struct pcidipc_deferred *deferred = pcidipc_container_of(
-			loop->deferred.next, struct pcidipc_deferred, link);
+		struct pcidipc_deferred *deferred =
+			pcidipc_container_of(loop->deferred.next, struct pcidipc_deferred, link);
 
 		list_remove(&deferred->link);
 		deferred->call(deferred);

@@ -21,7 +21,7 @@ static void epoll_fini(struct pcidipc_loop *loop)
 
 static int epoll_set(struct pcidipc_loop *loop, struct pcidipc_watch *watch, int op)
 {
-	struct epoll_event event = { .events = watch->events, .data.ptr = watch };
+	struct epoll_event event = {.events = watch->events, .data.ptr = watch};
 
 	return epoll_ctl(loop->epoll.fd, op, watch->fd, &event) ? -errno : 0;
 }

@@ -50,7 +50,7 @@ struct pcidipc_loop {
 	struct pcidipc_task *ready_first, *ready_last;
 	struct pcidipc_task *spare; /* finished tasks whose stacks are kept */
 	unsigned nspare;
-	uint64_t now;	    /* 0: not read in this turn */
+	uint64_t now; /* 0: not read in this turn */
 	unsigned turn;
 	struct spin spin;
 	bool stopping;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop over its primary ring. Each watch has one poll request in flight at most; it is made anew after every event,
- * which makes it level-triggered. New requests are submitted by the system call that sleeps, or after some busy turns.
+ * The loop over its primary ring. Each watch has one poll request in flight at most; it is made
+ * anew after every event, which makes it level-triggered. New requests are submitted by the system
+ * call that sleeps, or after some busy turns.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -76,7 +77,8 @@ static void disarm_slot(struct pcidipc_loop *loop, struct slot *slot)
 		return;
 	io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)slot);
 	io_uring_sqe_set_data(sqe, NULL);
-	/* Now: the request holds the file open, and whoever is at its other end waits for the close. */
+	/* Now: the request holds the file open, and whoever is at its other end waits for the
+	 * close. */
 	io_uring_submit(&loop->uring.ring);
 }
 
@@ -100,7 +102,8 @@ static void uring_change(struct pcidipc_loop *loop, struct pcidipc_watch *watch)
 {
 	struct slot *slot = watch->slot;
 
-	/* Once canceled it is armed with the new events; one that is being handled will be anyway. */
+	/* Once canceled it is armed with the new events; one that is being handled will be anyway.
+	 */
 	if (slot->armed && slot->armed_events != watch->events)
 		disarm_slot(loop, slot);
 }
@@ -154,8 +157,8 @@ static unsigned uring_reap(struct pcidipc_loop *loop)
 
 static void uring_sleep(struct pcidipc_loop *loop, uint64_t ns)
 {
-	struct __kernel_timespec ts = { .tv_sec = (long long)(ns / 1000000000u),
-					.tv_nsec = (long long)(ns % 1000000000u) };
+	struct __kernel_timespec ts = {.tv_sec = (long long)(ns / 1000000000u),
+				       .tv_nsec = (long long)(ns % 1000000000u)};
 	struct io_uring_cqe *cqe;
 
 	loop->uring.unsubmitted_turns = 0;

@@ -23,8 +23,8 @@ int memfd_make(const char *name, uint64_t bytes, int seals)
 }
 
 /*
- * Without the seals the other side could truncate it, and touching it would be a SIGBUS. One of huge pages is a SIGBUS
- * too, as soon as the system has none left; its filesystem tells.
+ * Without the seals the other side could truncate it, and touching it would be a SIGBUS. One of
+ * huge pages is a SIGBUS too, as soon as the system has none left; its filesystem tells.
  */
 const char *memfd_fault(int fd, int seals)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory that two processes share: sealed, so that neither can pull it away from under the other. */
+/* Memory that two processes share: sealed, so that neither can pull it away from under the other.
+ */
 #ifndef MEMFD_H
 #define MEMFD_H
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which request runs when: chains (IOSQE_IO_LINK, IOSQE_IO_HARDLINK), IOSQE_IO_DRAIN, and what a completion sets free.
- * Chains are not gathered first: the head runs as soon as it is taken, and a member that is taken later finds its
- * predecessor waiting, done or failed. So a chain may be longer than what the CQ has room for.
+ * Which request runs when: chains (IOSQE_IO_LINK, IOSQE_IO_HARDLINK), IOSQE_IO_DRAIN, and what a
+ * completion sets free. Chains are not gathered first: the head runs as soon as it is taken, and a
+ * member that is taken later finds its predecessor waiting, done or failed. So a chain may be
+ * longer than what the CQ has room for.
  */
 #include <pcidipc/log.h>
 
@@ -11,7 +12,8 @@
 #define LINKS (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
 #define KNOWN_FLAGS (LINKS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS | IOSQE_ASYNC)
 
-static void push(struct pcidipc_request **first, struct pcidipc_request **last, struct pcidipc_request *rq)
+static void push(struct pcidipc_request **first, struct pcidipc_request **last,
+		 struct pcidipc_request *rq)
 {
 	rq->next = NULL;
 	if (*last)
@@ -79,7 +81,8 @@ static void join(struct pcidipc_session *s, struct pcidipc_request *rq)
 		return;
 	}
 	s->live++;
-	s->draining = s->link_drain; /* over for a moment, when the predecessor was done; nothing began since */
+	s->draining = s->link_drain; /* over for a moment, when the predecessor was done; nothing
+					began since */
 	if (s->link_failed)
 		cancel_member(rq, s->link_skip);
 	order_run(s, rq);
@@ -172,8 +175,8 @@ static int run(struct pcidipc_request *rq)
 }
 
 /*
- * Run what is runnable. A loop and not a recursion: a completion makes its chain's next member runnable, and a chain can
- * be as long as a hostile consumer likes.
+ * Run what is runnable. A loop and not a recursion: a completion makes its chain's next member
+ * runnable, and a chain can be as long as a hostile consumer likes.
  */
 void order_pump(struct pcidipc_session *s)
 {
@@ -202,7 +205,8 @@ static bool breaks_chain(const struct pcidipc_request *rq, int32_t res)
 		return false;
 	if (res < 0)
 		return true;
-	return (rq->sqe.opcode == IORING_OP_READ_FIXED || rq->sqe.opcode == IORING_OP_WRITE_FIXED) &&
+	return (rq->sqe.opcode == IORING_OP_READ_FIXED ||
+		rq->sqe.opcode == IORING_OP_WRITE_FIXED) &&
 	       (uint32_t)res != rq->sqe.len;
 }
 
@@ -210,7 +214,8 @@ static void advance_chain(struct pcidipc_session *s, struct pcidipc_request *rq,
 {
 	struct pcidipc_request *next = rq->chain;
 	bool broken = breaks_chain(rq, res) || (rq->flags & REQUEST_CANCELED);
-	/* As in Linux: when the member that failed was to be silent, so are those canceled with it. */
+	/* As in Linux: when the member that failed was to be silent, so are those canceled with it.
+	 */
 	bool skip = broken && (rq->flags & (REQUEST_SKIP | REQUEST_SKIP_ALWAYS));
 
 	if (rq == s->link_prev) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Consumers' pools on the producer's side: attaching them, making chunks of them reachable for the device when an SQE
- * first names them, letting go.
+ * Consumers' pools on the producer's side: attaching them, making chunks of them reachable for the
+ * device when an SQE first names them, letting go.
  */
 #include <fcntl.h>
 #include <pcidipc/log.h>
@@ -17,7 +17,8 @@
 
 struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *s, uint32_t index)
 {
-	if (index >= RINGABI_MAX_POOLS || !s->pools[index] || s->pools[index]->users_before != EVERYBODY)
+	if (index >= RINGABI_MAX_POOLS || !s->pools[index] ||
+	    s->pools[index]->users_before != EVERYBODY)
 		return NULL;
 	return &s->pools[index]->view;
 }
@@ -30,24 +31,26 @@ static int check_pool(struct pcidipc_session *s, const struct ringabi_attach_poo
 	struct stat st;
 
 	if (m->index >= RINGABI_MAX_POOLS) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: pool index %u, the limit is %u",
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: pid %d: pool index %u, the limit is %u",
 					s->scheme->name, s->pid, m->index, RINGABI_MAX_POOLS - 1);
 		return -EINVAL;
 	}
 	if (s->pools[m->index])
 		return -EEXIST;
 	if (fault) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: pool %u %s", s->scheme->name, s->pid, m->index,
-					fault);
+		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: pool %u %s", s->scheme->name,
+					s->pid, m->index, fault);
 		return -EINVAL;
 	}
 	if (fstat(fd, &st) || (uint64_t)st.st_size != m->bytes || !m->bytes ||
 	    m->bytes % RINGABI_POOL_ALIGN || m->bytes > RINGABI_POOL_MAX_BYTES) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: pid %d: pool %u says %llu bytes; it must be the memfd's size and a "
-					"multiple of %u",
-					s->scheme->name, s->pid, m->index, (unsigned long long)m->bytes,
-					RINGABI_POOL_ALIGN);
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING,
+			"%s: pid %d: pool %u says %llu bytes; it must be the memfd's size and a "
+			"multiple of %u",
+			s->scheme->name, s->pid, m->index, (unsigned long long)m->bytes,
+			RINGABI_POOL_ALIGN);
 		return -EINVAL;
 	}
 	return 0;
@@ -68,13 +71,14 @@ static uint64_t chunks_of(uint64_t bytes)
 	return (bytes + RINGABI_POOL_CHUNK - 1) / RINGABI_POOL_CHUNK;
 }
 
-static struct session_pool *new_pool(struct pcidipc_session *s, uint32_t index, uint64_t bytes, int fd)
+static struct session_pool *new_pool(struct pcidipc_session *s, uint32_t index, uint64_t bytes,
+				     int fd)
 {
 	struct session_pool *pool = calloc(1, sizeof(*pool));
 
 	if (!pool)
 		return NULL;
-	pool->view = (struct pcidipc_pool_view){ .fd = -1, .index = index, .bytes = bytes };
+	pool->view = (struct pcidipc_pool_view){.fd = -1, .index = index, .bytes = bytes};
 	pool->view.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	pool->view.chunks = calloc((chunks_of(bytes) + 63) / 64, sizeof(uint64_t));
 	if (pool->view.fd < 0 || !pool->view.chunks)
@@ -94,7 +98,8 @@ fail:
 }
 
 /* Task. */
-int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd, uint64_t *iova)
+int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd,
+		 uint64_t *iova)
 {
 	struct session_pool *pool;
 	int ret = check_pool(s, m, fd);
@@ -178,13 +183,15 @@ static int map_chunk(struct pcidipc_session *s, struct session_pool *pool, uint6
 }
 
 /* Task. */
-static int grow(struct pcidipc_session *s, struct session_pool *pool, uint64_t offset, uint64_t bytes)
+static int grow(struct pcidipc_session *s, struct session_pool *pool, uint64_t offset,
+		uint64_t bytes)
 {
 	uint64_t last = (offset + bytes - 1) / RINGABI_POOL_CHUNK;
 	int ret = 0;
 
 	pcidipc_task_lock(&pool->growing);
-	for (uint64_t chunk = offset / RINGABI_POOL_CHUNK; chunk <= last && !ret && !s->ending; chunk++)
+	for (uint64_t chunk = offset / RINGABI_POOL_CHUNK; chunk <= last && !ret && !s->ending;
+	     chunk++)
 		ret = map_chunk(s, pool, chunk);
 	pcidipc_task_unlock(&pool->growing);
 	return s->ending ? -ECANCELED : ret;
@@ -217,14 +224,16 @@ static void grow_task(void *arg)
 	session_publish_soon(s);
 }
 
-static int park(struct pcidipc_request *rq, struct pcidipc_pool_view *view, uint64_t offset, uint64_t bytes)
+static int park(struct pcidipc_request *rq, struct pcidipc_pool_view *view, uint64_t offset,
+		uint64_t bytes)
 {
 	struct growth *growth = malloc(sizeof(*growth));
 	int ret;
 
 	if (!growth)
 		return -ENOMEM;
-	*growth = (struct growth){ rq, pcidipc_container_of(view, struct session_pool, view), offset, bytes };
+	*growth = (struct growth){rq, pcidipc_container_of(view, struct session_pool, view), offset,
+				  bytes};
 	ret = pcidipc_spawn(rq->session->loop, grow_task, growth);
 	if (ret) {
 		free(growth);
@@ -247,8 +256,8 @@ static int check_range(struct pcidipc_request *rq, uint32_t index, uint64_t offs
 	return 0;
 }
 
-int pcidipc_request_reach(struct pcidipc_request *rq, uint32_t index, uint64_t offset, uint64_t bytes,
-			  uint64_t *iova)
+int pcidipc_request_reach(struct pcidipc_request *rq, uint32_t index, uint64_t offset,
+			  uint64_t bytes, uint64_t *iova)
 {
 	struct pcidipc_pool_view *pool;
 	int ret = check_range(rq, index, offset, bytes, &pool);
@@ -256,7 +265,8 @@ int pcidipc_request_reach(struct pcidipc_request *rq, uint32_t index, uint64_t o
 	if (ret || !bytes)
 		return ret;
 	if (rq->session->scheme->pool_map &&
-	    !range_mapped(pool, offset / RINGABI_POOL_CHUNK, (offset + bytes - 1) / RINGABI_POOL_CHUNK))
+	    !range_mapped(pool, offset / RINGABI_POOL_CHUNK,
+			  (offset + bytes - 1) / RINGABI_POOL_CHUNK))
 		return park(rq, pool, offset, bytes);
 	*iova = pool->iova + offset;
 	return 0;
@@ -282,7 +292,8 @@ static void map_task(void *arg)
 {
 	struct pcidipc_request *rq = arg;
 	struct pcidipc_session *s = rq->session;
-	struct session_pool *pool = s->pools[rq->sqe.buf_index]; /* not detached before this request is done */
+	struct session_pool *pool =
+		s->pools[rq->sqe.buf_index]; /* not detached before this request is done */
 	int ret = -ECANCELED;
 
 	pcidipc_task_lock(&pool->growing);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The producer died. What it had in flight may still be written by the device, so no request completes before pcid has
- * reset the function. pcid keeps the service's listening socket: a hello that is answered there, by the next driver or
- * by pcid's refusal, comes after the reset.
+ * The producer died. What it had in flight may still be written by the device, so no request
+ * completes before pcid has reset the function. pcid keeps the service's listening socket: a hello
+ * that is answered there, by the next driver or by pcid's refusal, comes after the reset.
  */
 #include <pcidipc/log.h>
 #include <unistd.h>
 
 #include "consumer_internal.h"
 
-#define GIVE_UP_NS 10000000000ull /* no pcid at all, for this long: nobody drives the device any more */
+#define GIVE_UP_NS \
+	10000000000ull /* no pcid at all, for this long: nobody drives the device any more */
 
 void consumer_recover_start(struct pcidipc_consumer *c)
 {
@@ -25,7 +26,8 @@ static void drop_successor(struct pcidipc_consumer *c)
 	c->successor = -1;
 }
 
-/* ENOENT: pcid took the service away in good order. Refused: pcid is gone too, its successor may come. */
+/* ENOENT: pcid took the service away in good order. Refused: pcid is gone too, its successor may
+ * come. */
 static bool connect_failed(struct pcidipc_consumer *c, int error)
 {
 	if (error == -ENOENT)

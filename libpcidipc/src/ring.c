@@ -58,7 +58,7 @@ static int map_ring(struct pcidipc_ring_map *map, int fd, const struct ringabi_r
 int pcidipc_producer_ring_create(struct pcidipc_producer_ring *ring, uint32_t sq_entries,
 				 uint32_t cq_entries, uint32_t features, int *fd)
 {
-	struct ringabi_ring header = { 0 };
+	struct ringabi_ring header = {0};
 	int ret;
 
 	if (!entries_ok(sq_entries) || !entries_ok(cq_entries) || cq_entries < sq_entries)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the producer share: session.c (life of a session), order.c (which request runs when), control.c
- * (channel messages), listener.c, reach.c (pools).
+ * What the parts of the producer share: session.c (life of a session), order.c (which request runs
+ * when), control.c (channel messages), listener.c, reach.c (pools).
  */
 #ifndef SCHEME_INTERNAL_H
 #define SCHEME_INTERNAL_H
@@ -11,8 +11,8 @@
 
 #include "list.h"
 
-#define SESSION_BUDGET 32	/* requests taken per session and turn: nobody starves the others */
-#define SESSION_MAX_PACKETS 8	/* unanswered messages that a consumer may have */
+#define SESSION_BUDGET 32     /* requests taken per session and turn: nobody starves the others */
+#define SESSION_MAX_PACKETS 8 /* unanswered messages that a consumer may have */
 
 /* Where a request stands. */
 enum request_state {
@@ -24,16 +24,16 @@ enum request_state {
 };
 
 /* Its flags. */
-#define REQUEST_STALLED (1u << 0)      /* behind a drain: not counted as live */
-#define REQUEST_SKIP (1u << 1)	       /* no CQE on success */
-#define REQUEST_SKIP_ALWAYS (1u << 2)  /* canceled with a chain whose failed member was to skip */
-#define REQUEST_CANCELED (1u << 3)     /* before it began */
+#define REQUEST_STALLED (1u << 0)     /* behind a drain: not counted as live */
+#define REQUEST_SKIP (1u << 1)	      /* no CQE on success */
+#define REQUEST_SKIP_ALWAYS (1u << 2) /* canceled with a chain whose failed member was to skip */
+#define REQUEST_CANCELED (1u << 3)    /* before it began */
 
 struct session_pool {
 	struct pcidipc_pool_view view;
 	struct pcidipc_task_mutex growing;
-	uint64_t users_before; /* requests whose order is lower may use it: none while it is attached, all, or those
-				  before its detach */
+	uint64_t users_before; /* requests whose order is lower may use it: none while it is
+				  attached, all, or those before its detach */
 };
 
 /* On its task's stack. */
@@ -55,7 +55,8 @@ struct pcidipc_session {
 	struct pcidipc_producer_ring ring;
 	struct pcidipc_deferred publish;
 
-	/* Requests: cq_entries of them, because each holds a CQ slot. Free ones are used last in, first out. */
+	/* Requests: cq_entries of them, because each holds a CQ slot. Free ones are used last in,
+	 * first out. */
 	unsigned char *requests;
 	size_t request_stride;
 	uint16_t *free_slots;
@@ -66,12 +67,12 @@ struct pcidipc_session {
 	/* Order. */
 	struct pcidipc_request *runnable_first, *runnable_last;
 	struct pcidipc_request *stalled_first, *stalled_last; /* chain heads behind a drain */
-	struct pcidipc_request *link_prev;		      /* last SQE had IO_LINK and is not complete */
+	struct pcidipc_request *link_prev; /* last SQE had IO_LINK and is not complete */
 	bool link_open, link_failed, link_skip, link_drain;
 	bool draining; /* the live ones are one drain request and its chain */
 	bool pumping;
-	uint32_t live;	  /* begun or waiting in a chain, not stalled */
-	uint32_t pending; /* with the driver, or parked */
+	uint32_t live;		    /* begun or waiting in a chain, not stalled */
+	uint32_t pending;	    /* with the driver, or parked */
 	struct quiet_waiter *quiet; /* tasks that wait for requests to end */
 
 	struct pcidipc_watch watch;
@@ -88,7 +89,8 @@ struct pcidipc_session {
 	_Alignas(64) unsigned char priv[];
 };
 
-static inline struct pcidipc_request *session_request(const struct pcidipc_session *s, uint32_t slot)
+static inline struct pcidipc_request *session_request(const struct pcidipc_session *s,
+						      uint32_t slot)
 {
 	return (void *)(s->requests + slot * s->request_stride);
 }
@@ -102,7 +104,8 @@ void order_drop_waiting(struct pcidipc_session *s);
 /* cancel.c */
 int order_cancel(struct pcidipc_request *rq);
 /* reach.c */
-int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd, uint64_t *iova);
+int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd,
+		 uint64_t *iova);
 int reach_command(struct pcidipc_request *rq);
 void reach_detach_all(struct pcidipc_session *s);
 /* control.c */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of a session: made when a consumer connects, ended when it goes, gone when its last request is complete. */
+/* The life of a session: made when a consumer connects, ended when it goes, gone when its last
+ * request is complete. */
 #include <pcidipc/log.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -57,10 +58,10 @@ int pcidipc_session_pid(const struct pcidipc_session *s)
 
 void pcidipc_session_stats(const struct pcidipc_session *s, struct pcidipc_session_stats *stats)
 {
-	*stats = (struct pcidipc_session_stats){ .sqes = s->ring.sq_head,
-						 .cqes = s->ring.cq_tail,
-						 .wakes = s->wakes,
-						 .pending = s->pending };
+	*stats = (struct pcidipc_session_stats){.sqes = s->ring.sq_head,
+						.cqes = s->ring.cq_tail,
+						.wakes = s->wakes,
+						.pending = s->pending};
 	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++)
 		stats->pools += s->pools[i] != NULL;
 }
@@ -135,13 +136,16 @@ static void free_requests(struct pcidipc_session *s)
 	s->nrequests = 0;
 }
 
-/* Zero pages from the kernel, used as requests are: a shallow client of a deep ring costs little. */
+/* Zero pages from the kernel, used as requests are: a shallow client of a deep ring costs little.
+ */
 static int make_requests(struct pcidipc_session *s, uint32_t n)
 {
 	void *p;
 
-	s->request_stride = (sizeof(struct pcidipc_request) + s->scheme->request_bytes + 63) & ~63ul;
-	p = mmap(NULL, n * s->request_stride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	s->request_stride =
+		(sizeof(struct pcidipc_request) + s->scheme->request_bytes + 63) & ~63ul;
+	p = mmap(NULL, n * s->request_stride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		 -1, 0);
 	if (p == MAP_FAILED)
 		return -ENOMEM;
 	s->requests = p;
@@ -244,7 +248,7 @@ void session_wake_quiet(struct pcidipc_session *s)
 /* Task. */
 static void await_change(struct pcidipc_session *s)
 {
-	struct quiet_waiter w = { .next = s->quiet };
+	struct quiet_waiter w = {.next = s->quiet};
 
 	s->quiet = &w;
 	pcidipc_await(&w.woken);
@@ -305,12 +309,14 @@ void pcidipc_session_end(struct pcidipc_session *s, int error)
 {
 	if (s->ending)
 		return;
-	pcidipc_debug("%s: session with pid %d ends: %s", s->scheme->name, s->pid, strerror(-error));
+	pcidipc_debug("%s: session with pid %d ends: %s", s->scheme->name, s->pid,
+		      strerror(-error));
 	s->ending = true;
 	s->error = error;
 	pcidipc_watch_remove(&s->watch);
 	pcidipc_poller_remove(&s->poller);
-	shutdown(s->channel, SHUT_RDWR); /* the consumer shall know now, though its requests may take a while */
+	shutdown(s->channel,
+		 SHUT_RDWR); /* the consumer shall know now, though its requests may take a while */
 	control_drop(s);
 	order_drop_waiting(s);
 	session_wake_quiet(s);
@@ -336,7 +342,8 @@ void pcidipc_scheme_end_sessions(struct pcidipc_scheme *scheme)
 
 void pcidipc_session_event(struct pcidipc_session *s, uint32_t event)
 {
-	struct ringabi_event m = { .msg = { .type = RINGABI_MSG_EVENT, .size = sizeof(m) }, .event = event };
+	struct ringabi_event m = {.msg = {.type = RINGABI_MSG_EVENT, .size = sizeof(m)},
+				  .event = event};
 
 	if (s->opened && !s->ending)
 		pcidipc_channel_send(s->channel, &m.msg, NULL, 0);

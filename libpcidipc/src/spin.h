@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How long to spin before sleeping. Waking a sleeping process costs about SPIN_MAX; spinning pays when the answer
- * comes sooner, and only costs when it does not. So: double on a hit, halve on a miss, and start again when a sleep
- * turned out to have been shorter than a spin.
+ * How long to spin before sleeping. Waking a sleeping process costs about SPIN_MAX; spinning pays
+ * when the answer comes sooner, and only costs when it does not. So: double on a hit, halve on a
+ * miss, and start again when a sleep turned out to have been shorter than a spin.
  */
 #ifndef SPIN_H
 #define SPIN_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tasks: coroutines by <ucontext.h>. They carry control flows, not the hot path: swapcontext's system call is fine. */
+/* Tasks: coroutines by <ucontext.h>. They carry control flows, not the hot path: swapcontext's
+ * system call is fine. */
 #include <errno.h>
 #include <pcidipc/log.h>
 #include <stdlib.h>
@@ -123,7 +124,8 @@ static void *map_stack(void)
 		return NULL;
 	if (!mprotect(p, GUARD_BYTES, PROT_NONE))
 		return p;
-	munmap(p, GUARD_BYTES + STACK_BYTES); /* too many mappings: rather no task than one without a guard page */
+	munmap(p, GUARD_BYTES + STACK_BYTES); /* too many mappings: rather no task than one without
+						 a guard page */
 	return NULL;
 }
 
@@ -281,7 +283,7 @@ static void fd_ready(struct pcidipc_watch *watch, unsigned events)
 
 void pcidipc_task_sleep(uint64_t ns)
 {
-	struct sleeper sleeper = { 0 };
+	struct sleeper sleeper = {0};
 
 	pcidipc_timer_set(current->loop, &sleeper.timer, ns, sleep_over);
 	pcidipc_await(&sleeper.woken);
@@ -289,7 +291,7 @@ void pcidipc_task_sleep(uint64_t ns)
 
 int pcidipc_task_wait_fd(int fd, unsigned events, uint64_t ns)
 {
-	struct sleeper sleeper = { 0 };
+	struct sleeper sleeper = {0};
 	int ret = pcidipc_watch_add(current->loop, &sleeper.watch, fd, events, fd_ready);
 
 	if (ret)

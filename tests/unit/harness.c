@@ -32,7 +32,7 @@ static struct {
 
 static void note(char what, char who)
 {
-	char entry[2] = { what, who };
+	char entry[2] = {what, who};
 
 	if (write(p.log, entry, 2) != 2)
 		_exit(3);
@@ -173,7 +173,7 @@ static void pass_gate(int level)
 	}
 	if (!p.gate_open)
 		pcidipc_await(&p.gate);
-	p.gate = (struct pcidipc_completion){ 0 };
+	p.gate = (struct pcidipc_completion){0};
 	p.gate_open = false;
 }
 
@@ -186,7 +186,8 @@ static int pool_attach(struct pcidipc_session *s, struct pcidipc_pool_view *pool
 	return 0;
 }
 
-static int pool_map(struct pcidipc_session *s, struct pcidipc_pool_view *pool, uint64_t offset, uint64_t bytes)
+static int pool_map(struct pcidipc_session *s, struct pcidipc_pool_view *pool, uint64_t offset,
+		    uint64_t bytes)
 {
 	(void)s;
 	if (offset % RINGABI_POOL_CHUNK || !bytes || bytes > pool->bytes - offset)
@@ -261,7 +262,8 @@ void rig_start(struct rig *rig, const struct rig_params *params)
 	static const struct rig_params none;
 
 	snprintf(rig->path, sizeof(rig->path), "/tmp/pcidipc-rig.%d.%u", getpid(), number++);
-	rig->knobs = mmap(NULL, sizeof(*rig->knobs), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	rig->knobs = mmap(NULL, sizeof(*rig->knobs), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	rig->listen = pcidipc_listen_socket(rig->path, 0600);
 	rig->params = params ? *params : none;
 	if (rig->knobs == MAP_FAILED || rig->listen < 0)
@@ -319,7 +321,8 @@ int rig_channel(struct rig *rig)
 
 struct pcidipc_consumer *rig_open(struct rig *rig, uint32_t sq, uint32_t cq)
 {
-	struct pcidipc_consumer_params params = { .interface = RIG_INTERFACE, .sq_entries = sq, .cq_entries = cq };
+	struct pcidipc_consumer_params params = {
+		.interface = RIG_INTERFACE, .sq_entries = sq, .cq_entries = cq};
 	struct pcidipc_consumer *c = NULL;
 
 	CU_ASSERT_EQUAL(pcidipc_consumer_adopt(rig_channel(rig), &params, &c), 0);
@@ -341,7 +344,8 @@ void rig_expect(struct rig *rig, const char *entries)
 
 int rig_do(struct rig *rig, uint32_t op, uint64_t addr, uint32_t len)
 {
-	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD, .cmd_op = op, .addr = addr, .len = len };
+	struct io_uring_sqe sqe = {
+		.opcode = IORING_OP_URING_CMD, .cmd_op = op, .addr = addr, .len = len};
 
 	return pcidipc_call(rig->ctl, &sqe, NULL);
 }
@@ -351,29 +355,31 @@ void rig_release(struct rig *rig, uint64_t user_data, int res)
 	CU_ASSERT_EQUAL(rig_do(rig, RIG_RELEASE, user_data, (uint32_t)res), 0);
 }
 
-struct io_uring_sqe *put(struct pcidipc_consumer *c, char user_data, uint32_t op, uint32_t len, unsigned flags)
+struct io_uring_sqe *put(struct pcidipc_consumer *c, char user_data, uint32_t op, uint32_t len,
+			 unsigned flags)
 {
 	struct io_uring_sqe *sqe = pcidipc_get_sqe(c);
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(sqe);
-	*sqe = (struct io_uring_sqe){ .opcode = IORING_OP_URING_CMD,
-				      .flags = (__u8)flags,
-				      .cmd_op = op,
-				      .len = len,
-				      .user_data = (__u64)user_data };
+	*sqe = (struct io_uring_sqe){.opcode = IORING_OP_URING_CMD,
+				     .flags = (__u8)flags,
+				     .cmd_op = op,
+				     .len = len,
+				     .user_data = (__u64)user_data};
 	return sqe;
 }
 
 void expect_cqe(struct pcidipc_consumer *c, char user_data, int res)
 {
-	struct pcidipc_cqe cqe = { 0 };
+	struct pcidipc_cqe cqe = {0};
 	int got = pcidipc_submit_and_wait(c, 1);
 
 	if (!got)
 		got = pcidipc_next_cqe(c, &cqe);
 	if (got == 1 && cqe.user_data == (__u64)user_data && cqe.res == res)
 		return;
-	printf("\n%d: CQE %c with %d instead of %c with %d\n", got, (char)cqe.user_data, cqe.res, user_data, res);
+	printf("\n%d: CQE %c with %d instead of %c with %d\n", got, (char)cqe.user_data, cqe.res,
+	       user_data, res);
 	CU_FAIL("CQE");
 }
 
@@ -412,8 +418,8 @@ int harness_main(const char *name, CU_TestInfo *tests)
 {
 	char names[2][64];
 	CU_SuiteInfo suites[] = {
-		{ names[0], use_uring, NULL, restart_clock, NULL, tests },
-		{ names[1], use_epoll, NULL, restart_clock, NULL, tests },
+		{names[0], use_uring, NULL, restart_clock, NULL, tests},
+		{names[1], use_epoll, NULL, restart_clock, NULL, tests},
 		CU_SUITE_INFO_NULL,
 	};
 

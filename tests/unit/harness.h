@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A producer in a process of its own, for tests of the library's core. Its requests do what the SQE says, and all that
- * happens to it is written to a log, a pipe that the test reads: tests wait for entries, never for time.
+ * A producer in a process of its own, for tests of the library's core. Its requests do what the SQE
+ * says, and all that happens to it is written to a log, a pipe that the test reads: tests wait for
+ * entries, never for time.
  */
 #ifndef HARNESS_H
 #define HARNESS_H
@@ -14,17 +15,26 @@
 
 #define RIG_INTERFACE RINGABI_INTERFACE_PRIVATE
 
-/* cmd_op of an IORING_OP_URING_CMD. Each with a user_data below 128 logs its letter and that (RELEASE: its addr). */
-#define RIG_ECHO RINGABI_CMD_OP(RIG_INTERFACE, 1)    /* 'R': res = len */
-#define RIG_HOLD RINGABI_CMD_OP(RIG_INTERFACE, 2)    /* 'H': pending until released or canceled */
-#define RIG_RELEASE RINGABI_CMD_OP(RIG_INTERFACE, 3) /* 'L' and addr: complete the one held whose user_data is addr */
-#define RIG_REACH RINGABI_CMD_OP(RIG_INTERFACE, 4)   /* 'B': reach (buf_index, addr, len); then res 0 */
-#define RIG_GATE RINGABI_CMD_OP(RIG_INTERFACE, 5)    /* 'G': let a gated pool_map, or pool_attach, go on */
-#define RIG_MAPPED RINGABI_CMD_OP(RIG_INTERFACE, 6)  /* 'Y': res = byte at (buf_index, addr), through the mapping */
-#define RIG_END RINGABI_CMD_OP(RIG_INTERFACE, 7)     /* 'E': end the session from inside the handler */
-#define RIG_EVENT RINGABI_CMD_OP(RIG_INTERFACE, 8)   /* 'V': send event number len */
-#define RIG_QUIT RINGABI_CMD_OP(RIG_INTERFACE, 9)    /* end all sessions, then the process */
-/* What else is logged: 'O' open, 'C' close, 'A' attach, 'M' map (and its chunk), 'D' detach, 'X' cancel. */
+/* cmd_op of an IORING_OP_URING_CMD. Each with a user_data below 128 logs its letter and that
+ * (RELEASE: its addr). */
+#define RIG_ECHO RINGABI_CMD_OP(RIG_INTERFACE, 1) /* 'R': res = len */
+#define RIG_HOLD RINGABI_CMD_OP(RIG_INTERFACE, 2) /* 'H': pending until released or canceled */
+#define RIG_RELEASE                   \
+	RINGABI_CMD_OP(RIG_INTERFACE, \
+		       3) /* 'L' and addr: complete the one held whose user_data is addr */
+#define RIG_REACH \
+	RINGABI_CMD_OP(RIG_INTERFACE, 4) /* 'B': reach (buf_index, addr, len); then res 0 */
+#define RIG_GATE \
+	RINGABI_CMD_OP(RIG_INTERFACE, 5) /* 'G': let a gated pool_map, or pool_attach, go on */
+#define RIG_MAPPED                    \
+	RINGABI_CMD_OP(RIG_INTERFACE, \
+		       6) /* 'Y': res = byte at (buf_index, addr), through the mapping */
+#define RIG_END RINGABI_CMD_OP(RIG_INTERFACE, 7)   /* 'E': end the session from inside the handler \
+						    */
+#define RIG_EVENT RINGABI_CMD_OP(RIG_INTERFACE, 8) /* 'V': send event number len */
+#define RIG_QUIT RINGABI_CMD_OP(RIG_INTERFACE, 9)  /* end all sessions, then the process */
+/* What else is logged: 'O' open, 'C' close, 'A' attach, 'M' map (and its chunk), 'D' detach, 'X'
+ * cancel. */
 
 enum rig_cancel { RIG_CANCEL_REFUSES, RIG_CANCEL_COMPLETES };
 
@@ -62,14 +72,16 @@ void rig_kill(struct rig *rig);
 void rig_restart(struct rig *rig);
 struct pcidipc_consumer *rig_open(struct rig *rig, uint32_t sq, uint32_t cq);
 int rig_channel(struct rig *rig); /* connected, nothing said yet */
-/* The next entries of the log, two characters each, are these ("O.H1"; '.' stands for any number). */
+/* The next entries of the log, two characters each, are these ("O.H1"; '.' stands for any number).
+ */
 void rig_expect(struct rig *rig, const char *entries);
 /* A request on the control session. */
 int rig_do(struct rig *rig, uint32_t op, uint64_t addr, uint32_t len);
 void rig_release(struct rig *rig, uint64_t user_data, int res);
 
 /* Fill an SQE in; the user_data is a digit, so that logs are readable. */
-struct io_uring_sqe *put(struct pcidipc_consumer *c, char user_data, uint32_t op, uint32_t len, unsigned flags);
+struct io_uring_sqe *put(struct pcidipc_consumer *c, char user_data, uint32_t op, uint32_t len,
+			 unsigned flags);
 /* Submit, wait for one CQE, and check it. */
 void expect_cqe(struct pcidipc_consumer *c, char user_data, int res);
 

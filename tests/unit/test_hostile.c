@@ -52,7 +52,7 @@ static int settled_fds(void)
 
 static void await_readable(int channel)
 {
-	struct pollfd p = { .fd = channel, .events = POLLIN };
+	struct pollfd p = {.fd = channel, .events = POLLIN};
 
 	poll(&p, 1, -1);
 }
@@ -67,7 +67,8 @@ static int next_packet(int channel, struct pcidipc_packet *packet)
 	return ret < 0 ? ret : 0;
 }
 
-static int talk(int channel, struct ringabi_msg *msg, const int *fds, unsigned nfds, struct pcidipc_packet *reply)
+static int talk(int channel, struct ringabi_msg *msg, const int *fds, unsigned nfds,
+		struct pcidipc_packet *reply)
 {
 	int ret = pcidipc_channel_send(channel, msg, fds, nfds);
 
@@ -78,10 +79,11 @@ static int talk(int channel, struct ringabi_msg *msg, const int *fds, unsigned n
 
 static struct ringabi_hello good_hello(void)
 {
-	return (struct ringabi_hello){ .msg = { .type = RINGABI_MSG_HELLO, .size = sizeof(struct ringabi_hello) },
-				       .magic = RINGABI_CHANNEL_MAGIC,
-				       .version_major = RINGABI_VERSION_MAJOR,
-				       .interface = RIG_INTERFACE };
+	return (struct ringabi_hello){
+		.msg = {.type = RINGABI_MSG_HELLO, .size = sizeof(struct ringabi_hello)},
+		.magic = RINGABI_CHANNEL_MAGIC,
+		.version_major = RINGABI_VERSION_MAJOR,
+		.interface = RIG_INTERFACE};
 }
 
 static int greet(void)
@@ -120,7 +122,8 @@ static int hello_with(struct ringabi_hello hello)
 static void test_hellos(void)
 {
 	struct ringabi_hello h = good_hello();
-	struct ringabi_attach_ring early = { .msg = { .type = RINGABI_MSG_ATTACH_RING, .size = sizeof(early) } };
+	struct ringabi_attach_ring early = {
+		.msg = {.type = RINGABI_MSG_ATTACH_RING, .size = sizeof(early)}};
 	struct pcidipc_packet reply;
 	int channel;
 
@@ -157,23 +160,23 @@ static void test_hellos(void)
 /* Packets that are none of the ABI's. */
 static void test_packets(void)
 {
-	unsigned char bytes[512] = { 0 };
+	unsigned char bytes[512] = {0};
 	struct ringabi_msg *msg = (void *)bytes;
 	static const struct {
 		uint32_t type, size, sent;
 	} bad[] = {
-		{ RINGABI_MSG_ATTACH_RING, 24, 16 }, /* not what it says */
-		{ RINGABI_MSG_ATTACH_RING, 16, 24 },
-		{ RINGABI_MSG_ATTACH_RING, 32, 32 }, /* not the type's */
-		{ RINGABI_MSG_ATTACH_RING, 512, 512 },
-		{ 0, 16, 16 },
-		{ 11, 16, 16 },
-		{ 0x7fffffff, 24, 24 },
-		{ RINGABI_MSG_HELLO | RINGABI_MSG_REPLY, 48, 48 },
-		{ RINGABI_MSG_ADOPT, 24, 24 },
-		{ RINGABI_MSG_EVENT, 24, 24 },
-		{ RINGABI_MSG_PUBLISH, 48, 48 }, /* not for this service */
-		{ RINGABI_MSG_HELLO, 32, 8 },
+		{RINGABI_MSG_ATTACH_RING, 24, 16}, /* not what it says */
+		{RINGABI_MSG_ATTACH_RING, 16, 24},
+		{RINGABI_MSG_ATTACH_RING, 32, 32}, /* not the type's */
+		{RINGABI_MSG_ATTACH_RING, 512, 512},
+		{0, 16, 16},
+		{11, 16, 16},
+		{0x7fffffff, 24, 24},
+		{RINGABI_MSG_HELLO | RINGABI_MSG_REPLY, 48, 48},
+		{RINGABI_MSG_ADOPT, 24, 24},
+		{RINGABI_MSG_EVENT, 24, 24},
+		{RINGABI_MSG_PUBLISH, 48, 48}, /* not for this service */
+		{RINGABI_MSG_HELLO, 32, 8},
 	};
 
 	rig_start(&rig, NULL);
@@ -191,9 +194,11 @@ static void test_packets(void)
 /* Descriptors that nobody asked for are closed, also those of messages that wait. */
 static void test_fds(void)
 {
-	struct ringabi_attach_pool pool = { .msg = { .type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(pool) } };
-	struct ringabi_attach_ring ring = { .msg = { .type = RINGABI_MSG_ATTACH_RING, .size = sizeof(ring) } };
-	struct ringabi_msg wake = { .type = RINGABI_MSG_WAKE, .size = sizeof(wake) };
+	struct ringabi_attach_pool pool = {
+		.msg = {.type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(pool)}};
+	struct ringabi_attach_ring ring = {
+		.msg = {.type = RINGABI_MSG_ATTACH_RING, .size = sizeof(ring)}};
+	struct ringabi_msg wake = {.type = RINGABI_MSG_WAKE, .size = sizeof(wake)};
 	int before, channel, fds[RINGABI_MSG_MAX_FDS];
 	unsigned n = RINGABI_MSG_MAX_FDS;
 
@@ -218,7 +223,8 @@ static void test_fds(void)
 
 static void test_too_many_messages(void)
 {
-	struct ringabi_attach_pool m = { .msg = { .type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(m) }, .bytes = 2 * MIB };
+	struct ringabi_attach_pool m = {.msg = {.type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(m)},
+					.bytes = 2 * MIB};
 	struct pcidipc_pool *pool;
 	int channel, fd;
 
@@ -253,9 +259,9 @@ static int memory(uint64_t bytes, int seals, unsigned flags)
 
 static int attach(int channel, int fd, uint32_t index, uint64_t bytes)
 {
-	struct ringabi_attach_pool m = { .msg = { .type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(m) },
-					 .index = index,
-					 .bytes = bytes };
+	struct ringabi_attach_pool m = {.msg = {.type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(m)},
+					.index = index,
+					.bytes = bytes};
 	struct pcidipc_packet reply;
 
 	return talk(channel, &m.msg, &fd, fd >= 0, &reply);
@@ -301,7 +307,8 @@ static void test_pools(void)
 
 static struct ringabi_ring *raw_ring(int channel)
 {
-	struct ringabi_attach_ring m = { .msg = { .type = RINGABI_MSG_ATTACH_RING, .size = sizeof(m) }, .sq_entries = 8 };
+	struct ringabi_attach_ring m = {.msg = {.type = RINGABI_MSG_ATTACH_RING, .size = sizeof(m)},
+					.sq_entries = 8};
 	struct pcidipc_consumer_ring ring;
 	struct pcidipc_packet reply;
 
@@ -313,7 +320,7 @@ static struct ringabi_ring *raw_ring(int channel)
 
 static void test_indices(void)
 {
-	static const uint32_t tails[] = { 9, 1000, 0x80000000u, 0xffffffffu };
+	static const uint32_t tails[] = {9, 1000, 0x80000000u, 0xffffffffu};
 
 	rig_start(&rig, NULL);
 	for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
@@ -387,12 +394,14 @@ enum trick {
 
 static void reply_to(int channel, const struct pcidipc_packet *asked, enum trick trick)
 {
-	struct ringabi_attach_pool_reply r = { 0 };
-	struct ringabi_event event = { .msg = { .type = RINGABI_MSG_EVENT, .size = sizeof(event) } };
+	struct ringabi_attach_pool_reply r = {0};
+	struct ringabi_event event = {.msg = {.type = RINGABI_MSG_EVENT, .size = sizeof(event)}};
 	struct ringabi_msg msg = asked->msg;
-	int fds[] = { STDERR_FILENO, STDERR_FILENO };
+	int fds[] = {STDERR_FILENO, STDERR_FILENO};
 
-	r.msg = (struct ringabi_msg){ .type = asked->msg.type | RINGABI_MSG_REPLY, .size = sizeof(r), .tag = asked->msg.tag };
+	r.msg = (struct ringabi_msg){.type = asked->msg.type | RINGABI_MSG_REPLY,
+				     .size = sizeof(r),
+				     .tag = asked->msg.tag};
 	if (trick == ERROR_WITH_FDS)
 		r.msg.result = -ENOMEM;
 	else if (trick == POSITIVE_RESULT)
@@ -424,12 +433,12 @@ static void spoil_ring(struct pcidipc_producer_ring *ring, enum trick trick)
 
 static void fake_producer(int channel, enum trick trick)
 {
-	struct ringabi_hello_reply hello = { .version_major = RINGABI_VERSION_MAJOR,
-					     .interface = RIG_INTERFACE,
-					     .max_sq_entries = 8,
-					     .max_cq_entries = 16,
-					     .max_pools = 16 };
-	struct ringabi_attach_ring_reply attached = { 0 };
+	struct ringabi_hello_reply hello = {.version_major = RINGABI_VERSION_MAJOR,
+					    .interface = RIG_INTERFACE,
+					    .max_sq_entries = 8,
+					    .max_cq_entries = 16,
+					    .max_pools = 16};
+	struct ringabi_attach_ring_reply attached = {0};
 	struct pcidipc_producer_ring ring;
 	struct pcidipc_packet asked;
 	int fd;
@@ -449,7 +458,7 @@ static void fake_producer(int channel, enum trick trick)
 /* Attach a pool to such a producer: the error, and the connection's. */
 static int suffer(enum trick trick, int *error)
 {
-	struct pcidipc_consumer_params params = { .interface = RIG_INTERFACE, .sq_entries = 8 };
+	struct pcidipc_consumer_params params = {.interface = RIG_INTERFACE, .sq_entries = 8};
 	int before = count_fds(getpid()), ends[2], ret;
 	struct pcidipc_consumer *c;
 	struct pcidipc_pool *pool;
@@ -500,15 +509,15 @@ static void test_producers(void)
 }
 
 static CU_TestInfo tests[] = {
-	{ "hellos", test_hellos },
-	{ "packets", test_packets },
-	{ "descriptors that nobody wants", test_fds },
-	{ "too many messages", test_too_many_messages },
-	{ "pools", test_pools },
-	{ "run-away indices", test_indices },
-	{ "wakes are read in portions", test_wakes_bounded },
-	{ "a flood of wakes", test_wake_flood },
-	{ "hostile producers", test_producers },
+	{"hellos", test_hellos},
+	{"packets", test_packets},
+	{"descriptors that nobody wants", test_fds},
+	{"too many messages", test_too_many_messages},
+	{"pools", test_pools},
+	{"run-away indices", test_indices},
+	{"wakes are read in portions", test_wakes_bounded},
+	{"a flood of wakes", test_wake_flood},
+	{"hostile producers", test_producers},
 	CU_TEST_INFO_NULL,
 };
 

@@ -104,7 +104,7 @@ static void source_close(struct source *s)
 
 static void fire(struct source *s)
 {
-	CU_ASSERT_EQUAL(write(s->fd, &(uint64_t){ 1 }, 8), 8);
+	CU_ASSERT_EQUAL(write(s->fd, &(uint64_t){1}, 8), 8);
 }
 
 static void test_watch(void)
@@ -177,7 +177,8 @@ static void test_remove_inside(void)
 	stop();
 }
 
-/* The structure may be gone the moment that remove returns, with the kernel's answer still to come. */
+/* The structure may be gone the moment that remove returns, with the kernel's answer still to come.
+ */
 static void test_remove_and_free(void)
 {
 	start();
@@ -202,7 +203,7 @@ static void test_many(void)
 {
 	enum { MANY = 900 };
 	static struct source many[MANY];
-	struct rlimit limit = { 4096, 4096 };
+	struct rlimit limit = {4096, 4096};
 	unsigned calls;
 
 	setrlimit(RLIMIT_NOFILE, &limit);
@@ -238,7 +239,7 @@ static void both_ready(struct pcidipc_watch *watch, unsigned events)
 
 static void test_change(void)
 {
-	struct source s = { 0 };
+	struct source s = {0};
 	char byte = 'x';
 	int ends[2];
 
@@ -276,7 +277,7 @@ static void test_change(void)
 /* A closed peer sees the close at once: nothing of ours keeps the file open. */
 static void test_remove_closes(void)
 {
-	struct source s = { 0 };
+	struct source s = {0};
 	int ends[2];
 	char byte;
 
@@ -296,7 +297,7 @@ static void test_remove_closes(void)
 
 static void test_signalfd(void)
 {
-	struct source s = { .keep = true };
+	struct source s = {.keep = true};
 	struct signalfd_siginfo info;
 	sigset_t set, old;
 
@@ -318,7 +319,7 @@ static void test_signalfd(void)
 
 static void test_pidfd(void)
 {
-	struct source s = { .keep = true };
+	struct source s = {.keep = true};
 	int status = 0;
 	pid_t pid;
 
@@ -365,7 +366,8 @@ static void run_until(size_t length)
 
 static void test_timers(void)
 {
-	struct clock c[5] = { { .name = 'a' }, { .name = 'b' }, { .name = 'c' }, { .name = 'd' }, { .name = 'e' } };
+	struct clock c[5] = {
+		{.name = 'a'}, {.name = 'b'}, {.name = 'c'}, {.name = 'd'}, {.name = 'e'}};
 
 	start();
 	pcidipc_timer_set(loop, &c[0].timer, 60 * MS, clock_fires);
@@ -387,7 +389,7 @@ static void test_timers(void)
 
 static void test_timer_again(void)
 {
-	struct clock c = { .name = 'x', .again = 9 };
+	struct clock c = {.name = 'x', .again = 9};
 
 	start();
 	pcidipc_timer_set(loop, &c.timer, 0, clock_fires);
@@ -450,7 +452,7 @@ static void worker_add(struct worker *w, char name, unsigned amount, unsigned bu
 	w->name = name;
 	w->work = amount;
 	w->budget = budget;
-	w->poller = (struct pcidipc_poller){ .poll = work, .arm = arm, .disarm = disarm };
+	w->poller = (struct pcidipc_poller){.poll = work, .arm = arm, .disarm = disarm};
 	pcidipc_poller_add(loop, &w->poller);
 }
 
@@ -528,7 +530,7 @@ static void test_poller_removes(void)
 /* A poller that is always busy starves neither files nor timers. */
 static void test_no_starvation(void)
 {
-	struct clock c = { .name = 't' };
+	struct clock c = {.name = 't'};
 	struct worker w;
 	struct source s;
 	int code;
@@ -566,7 +568,7 @@ static void call_later(struct pcidipc_deferred *deferred)
 
 static void test_deferred(void)
 {
-	struct later c = { .name = 'c' }, b = { .name = 'b' }, a = { .name = 'a', .next = &c };
+	struct later c = {.name = 'c'}, b = {.name = 'b'}, a = {.name = 'a', .next = &c};
 
 	start();
 	pcidipc_defer(loop, &a.deferred, call_later);
@@ -585,23 +587,23 @@ static void test_deferred(void)
 }
 
 static CU_TestInfo tests[] = {
-	{ "the backend asked for", test_backend },
-	{ "eventfd", test_watch },
-	{ "level-triggered", test_level },
-	{ "removed while being told", test_remove_inside },
-	{ "removed and freed", test_remove_and_free },
-	{ "many at once", test_many },
-	{ "other events", test_change },
-	{ "removed and closed", test_remove_closes },
-	{ "signalfd", test_signalfd },
-	{ "pidfd", test_pidfd },
-	{ "timers", test_timers },
-	{ "a timer that sets itself", test_timer_again },
-	{ "pollers", test_pollers },
-	{ "the last look before sleep", test_last_look },
-	{ "pollers that go", test_poller_removes },
-	{ "nobody starves", test_no_starvation },
-	{ "deferred calls", test_deferred },
+	{"the backend asked for", test_backend},
+	{"eventfd", test_watch},
+	{"level-triggered", test_level},
+	{"removed while being told", test_remove_inside},
+	{"removed and freed", test_remove_and_free},
+	{"many at once", test_many},
+	{"other events", test_change},
+	{"removed and closed", test_remove_closes},
+	{"signalfd", test_signalfd},
+	{"pidfd", test_pidfd},
+	{"timers", test_timers},
+	{"a timer that sets itself", test_timer_again},
+	{"pollers", test_pollers},
+	{"the last look before sleep", test_last_look},
+	{"pollers that go", test_poller_removes},
+	{"nobody starves", test_no_starvation},
+	{"deferred calls", test_deferred},
 	CU_TEST_INFO_NULL,
 };
 

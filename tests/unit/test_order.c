@@ -205,7 +205,7 @@ static void test_chain_of_256(void)
 	rig_release(&rig, 'h', 0);
 	expect_cqe(c, 'h', 0);
 	for (int i = 1; i < 255; i++) {
-		struct pcidipc_cqe cqe = { 0 };
+		struct pcidipc_cqe cqe = {0};
 
 		CU_ASSERT_EQUAL(pcidipc_submit_and_wait(c, 1), 0);
 		CU_ASSERT_EQUAL(pcidipc_next_cqe(c, &cqe), 1);
@@ -269,7 +269,8 @@ static void test_drain_waits_for_chain(void)
 	stop();
 }
 
-/* A chain whose head drains: what comes after waits for the whole chain, also when the head is done at once. */
+/* A chain whose head drains: what comes after waits for the whole chain, also when the head is done
+ * at once. */
 static void drain_heads_chain(uint32_t head)
 {
 	start(8, 8);
@@ -378,7 +379,8 @@ static void test_skip_many(void)
 	stop();
 }
 
-/* Linux: what is canceled with a chain reports it, unless the member that failed was to be silent. */
+/* Linux: what is canceled with a chain reports it, unless the member that failed was to be silent.
+ */
 static void test_skip_in_chain(void)
 {
 	start(16, 16);
@@ -491,29 +493,29 @@ static void test_cancel_stays_home(void)
 }
 
 static CU_TestInfo tests[] = {
-	{ "requests run in order", test_in_order },
-	{ "and complete out of it", test_out_of_order },
-	{ "a linked request waits", test_link_waits },
-	{ "a chain fails", test_link_fails },
-	{ "a chain fails at its head, at once", test_link_fails_at_once },
-	{ "hard links survive failures", test_hardlink },
-	{ "what is not understood breaks a chain", test_unknown_breaks_chain },
-	{ "a chain ends at the visible tail", test_chain_ends_at_tail },
-	{ "a chain longer than the CQ has room", test_chain_longer_than_cq },
-	{ "a chain as long as the ring", test_chain_of_256 },
-	{ "drain", test_drain },
-	{ "drain with nothing to wait for", test_drain_alone },
-	{ "drain waits for a whole chain", test_drain_waits_for_chain },
-	{ "drain at a chain's head", test_drain_heads_chain },
-	{ "a stalled chain fails", test_stalled_chain_fails },
-	{ "drain inside a chain", test_drain_inside_chain },
-	{ "skip on success", test_skip },
-	{ "skipped requests hold no slot", test_skip_many },
-	{ "skip in chains", test_skip_in_chain },
-	{ "cancel", test_cancel },
-	{ "cancel all and any", test_cancel_all },
-	{ "cancel one that waits", test_cancel_waiting },
-	{ "cancel does not reach other sessions", test_cancel_stays_home },
+	{"requests run in order", test_in_order},
+	{"and complete out of it", test_out_of_order},
+	{"a linked request waits", test_link_waits},
+	{"a chain fails", test_link_fails},
+	{"a chain fails at its head, at once", test_link_fails_at_once},
+	{"hard links survive failures", test_hardlink},
+	{"what is not understood breaks a chain", test_unknown_breaks_chain},
+	{"a chain ends at the visible tail", test_chain_ends_at_tail},
+	{"a chain longer than the CQ has room", test_chain_longer_than_cq},
+	{"a chain as long as the ring", test_chain_of_256},
+	{"drain", test_drain},
+	{"drain with nothing to wait for", test_drain_alone},
+	{"drain waits for a whole chain", test_drain_waits_for_chain},
+	{"drain at a chain's head", test_drain_heads_chain},
+	{"a stalled chain fails", test_stalled_chain_fails},
+	{"drain inside a chain", test_drain_inside_chain},
+	{"skip on success", test_skip},
+	{"skipped requests hold no slot", test_skip_many},
+	{"skip in chains", test_skip_in_chain},
+	{"cancel", test_cancel},
+	{"cancel all and any", test_cancel_all},
+	{"cancel one that waits", test_cancel_waiting},
+	{"cancel does not reach other sessions", test_cancel_stays_home},
 	CU_TEST_INFO_NULL,
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The ring without its library: in one process, where every step is seen, and under two that sleep and wake. */
+/* The ring without its library: in one process, where every step is seen, and under two that sleep
+ * and wake. */
 #include "harness.h"
 #include <fcntl.h>
 #include <pcidipc/channel.h>
@@ -47,7 +48,7 @@ static bool fill(uint64_t user_data)
 
 	if (!sqe)
 		return false;
-	*sqe = (struct io_uring_sqe){ .user_data = user_data };
+	*sqe = (struct io_uring_sqe){.user_data = user_data};
 	return true;
 }
 
@@ -57,7 +58,8 @@ static int serve(unsigned most)
 	unsigned n = 0;
 
 	while (n < most && pcidipc_ring_next_sqe(&p, &sqe) == 1) {
-		pcidipc_ring_post_cqe(&p, sqe.user_data, (int)n, 0, (uint64_t[]){ ~sqe.user_data, 7 });
+		pcidipc_ring_post_cqe(&p, sqe.user_data, (int)n, 0,
+				      (uint64_t[]){~sqe.user_data, 7});
 		n++;
 	}
 	pcidipc_ring_publish_cq(&p);
@@ -156,10 +158,12 @@ static void test_slots(void)
 	unmake();
 }
 
-/* What one store of a hostile side does to the other. `word` may be ahead of what it was by `most`. */
+/* What one store of a hostile side does to the other. `word` may be ahead of what it was by `most`.
+ */
 static void expect_limit(uint32_t *word, uint32_t was, uint32_t most, int (*look)(void))
 {
-	const uint32_t wrong[] = { was + most + 1, was - 1, was + 0x80000000u, was + most + 0x10000u };
+	const uint32_t wrong[] = {was + most + 1, was - 1, was + 0x80000000u,
+				  was + most + 0x10000u};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		*word = wrong[i];
@@ -243,7 +247,8 @@ static void test_hostile_indices(void)
 
 /* ---- attaching ---- */
 
-static int refuse(uint32_t features, int seals, unsigned memfd_flags, void (*spoil)(struct ringabi_ring *))
+static int refuse(uint32_t features, int seals, unsigned memfd_flags,
+		  void (*spoil)(struct ringabi_ring *))
 {
 	struct pcidipc_producer_ring good;
 	struct pcidipc_consumer_ring ring;
@@ -275,7 +280,11 @@ static int refuse(uint32_t features, int seals, unsigned memfd_flags, void (*spo
 }
 
 #define ALL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-#define SPOIL(name, statement) static void name(struct ringabi_ring *r) { statement; }
+#define SPOIL(name, statement)                   \
+	static void name(struct ringabi_ring *r) \
+	{                                        \
+		statement;                       \
+	}
 SPOIL(bad_magic, r->magic++)
 SPOIL(bad_version, r->version_major++)
 SPOIL(next_minor, r->version_minor++)
@@ -299,9 +308,9 @@ SPOIL(overlap, r->cq_offset = r->sq_offset + 64)
 static void test_headers(void)
 {
 	static void (*const spoils[])(struct ringabi_ring *) = {
-		bad_magic, bad_version, bad_features, bad_sq, no_sq, huge_sq, huge_cq, long_cq, short_cq,
-		bad_bytes, small_bytes, sq_in_header, cq_in_header, sq_crooked, cq_crooked, sq_beyond,
-		cq_beyond, overlap,
+		bad_magic,    bad_version, bad_features, bad_sq,    no_sq,	 huge_sq,
+		huge_cq,      long_cq,	   short_cq,	 bad_bytes, small_bytes, sq_in_header,
+		cq_in_header, sq_crooked,  cq_crooked,	 sq_beyond, cq_beyond,	 overlap,
 	};
 
 	CU_ASSERT_EQUAL(refuse(0, ALL_SEALS, 0, NULL), 0);
@@ -330,12 +339,15 @@ static void test_memfds(void)
 
 static void test_sizes(void)
 {
-	static const uint32_t wrong[][2] = { { 0, 0 }, { 1, 2 }, { 3, 4 }, { 4, 6 }, { 8, 4 }, { 65536, 65536 }, { 4, 65536 } };
+	static const uint32_t wrong[][2] = {{0, 0}, {1, 2},	    {3, 4},    {4, 6},
+					    {8, 4}, {65536, 65536}, {4, 65536}};
 	struct pcidipc_producer_ring ring;
 	int fd;
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		CU_ASSERT_EQUAL(pcidipc_producer_ring_create(&ring, wrong[i][0], wrong[i][1], 0, &fd), -EINVAL);
+		CU_ASSERT_EQUAL(
+			pcidipc_producer_ring_create(&ring, wrong[i][0], wrong[i][1], 0, &fd),
+			-EINVAL);
 	make(2, 2, 0, 0);
 	unmake();
 	make(32768, 32768, RINGABI_RING_CQE32, 0);
@@ -348,7 +360,8 @@ static void test_sizes(void)
 struct run {
 	uint32_t sq, cq, features, start;
 	uint32_t total;
-	uint32_t depth;		/* most in flight; 0: as many as fit the SQ and the CQ, and only then are CQEs taken */
+	uint32_t depth; /* most in flight; 0: as many as fit the SQ and the CQ, and only then are
+			   CQEs taken */
 	bool consumer_sleeps, producer_sleeps;
 };
 
@@ -367,7 +380,7 @@ static void wake(struct side *side, bool needed)
 
 static void sleep_on(struct side *side)
 {
-	struct pollfd fd = { .fd = side->channel, .events = POLLIN };
+	struct pollfd fd = {.fd = side->channel, .events = POLLIN};
 
 	side->sleeps++;
 	poll(&fd, 1, -1);
@@ -395,7 +408,7 @@ static void producer_idle(struct side *side, bool sleeps)
 
 static int produce(int channel, const struct run *run)
 {
-	struct side side = { .channel = channel };
+	struct side side = {.channel = channel};
 	struct io_uring_sqe sqe;
 	uint32_t n = 0;
 
@@ -406,7 +419,7 @@ static int produce(int channel, const struct run *run)
 			if (sqe.user_data != n || sqe.addr != ~(uint64_t)n || sqe.len != n * 3)
 				return 1;
 			pcidipc_ring_post_cqe(&p, sqe.user_data, (int32_t)(n & 0x7fffffff), n,
-					      (uint64_t[]){ ~(uint64_t)n, n * 5ull });
+					      (uint64_t[]){~(uint64_t)n, n * 5ull});
 		}
 		if (p.error)
 			return 2;
@@ -458,7 +471,7 @@ static bool cqe_right(const struct pcidipc_cqe *cqe, uint32_t n)
 
 static unsigned consume(int channel, const struct run *run)
 {
-	struct side side = { .channel = channel };
+	struct side side = {.channel = channel};
 	uint32_t sent = 0, got = 0, wrong = 0;
 	struct pcidipc_cqe cqe;
 
@@ -507,7 +520,7 @@ static unsigned two_processes(const struct run *run)
 
 static void sleeping(bool consumer_sleeps, bool producer_sleeps)
 {
-	struct run run = { .consumer_sleeps = consumer_sleeps, .producer_sleeps = producer_sleeps };
+	struct run run = {.consumer_sleeps = consumer_sleeps, .producer_sleeps = producer_sleeps};
 
 	run.sq = 64, run.cq = 128, run.start = NEAR_WRAP, run.total = 1000000, run.depth = 128;
 	two_processes(&run); /* the pipe kept full */
@@ -521,7 +534,7 @@ static void sleeping(bool consumer_sleeps, bool producer_sleeps)
 
 static void test_nobody_sleeps(void)
 {
-	struct run run = { .sq = 256, .cq = 512, .total = 3000000, .depth = 512, .start = NEAR_WRAP };
+	struct run run = {.sq = 256, .cq = 512, .total = 3000000, .depth = 512, .start = NEAR_WRAP};
 
 	CU_ASSERT_EQUAL(two_processes(&run), 0);
 	run.features = RINGABI_RING_CQE32;
@@ -541,7 +554,12 @@ static void test_producer_sleeps(void)
 
 static void test_both_sleep(void)
 {
-	struct run run = { .sq = 2, .cq = 2, .total = 2000, .depth = 1, .consumer_sleeps = true, .producer_sleeps = true };
+	struct run run = {.sq = 2,
+			  .cq = 2,
+			  .total = 2000,
+			  .depth = 1,
+			  .consumer_sleeps = true,
+			  .producer_sleeps = true};
 
 	sleeping(true, true);
 	CU_ASSERT_TRUE(two_processes(&run) > 0);
@@ -566,24 +584,24 @@ static void test_wakes(void)
 	CU_ASSERT_EQUAL(c.map.shared->consumer_need_wakeup, 0);
 	/* A head that frees space wakes as a tail does. */
 	pcidipc_set_need_wakeup(&p.map.shared->producer_need_wakeup);
-	CU_ASSERT_EQUAL(reap(&(uint64_t){ 1 }), 3);
+	CU_ASSERT_EQUAL(reap(&(uint64_t){1}), 3);
 	CU_ASSERT_TRUE(pcidipc_ring_publish_sq(&c));
 	unmake();
 }
 
 static CU_TestInfo tests[] = {
-	{ "full queues", test_full },
-	{ "the counters' end", test_wrap },
-	{ "an SQE holds a CQ slot", test_slots },
-	{ "run-away indices", test_hostile_indices },
-	{ "headers that are refused", test_headers },
-	{ "memory that is refused", test_memfds },
-	{ "sizes that are refused", test_sizes },
-	{ "one wake per sleep", test_wakes },
-	{ "two processes, nobody sleeps", test_nobody_sleeps },
-	{ "two processes, the consumer sleeps", test_consumer_sleeps },
-	{ "two processes, the producer sleeps", test_producer_sleeps },
-	{ "two processes, both sleep", test_both_sleep },
+	{"full queues", test_full},
+	{"the counters' end", test_wrap},
+	{"an SQE holds a CQ slot", test_slots},
+	{"run-away indices", test_hostile_indices},
+	{"headers that are refused", test_headers},
+	{"memory that is refused", test_memfds},
+	{"sizes that are refused", test_sizes},
+	{"one wake per sleep", test_wakes},
+	{"two processes, nobody sleeps", test_nobody_sleeps},
+	{"two processes, the consumer sleeps", test_consumer_sleeps},
+	{"two processes, the producer sleeps", test_producer_sleeps},
+	{"two processes, both sleep", test_both_sleep},
 	CU_TEST_INFO_NULL,
 };
 
@@ -594,7 +612,8 @@ static void restart_clock(void)
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = { { "ring", NULL, NULL, restart_clock, NULL, tests }, CU_SUITE_INFO_NULL };
+	CU_SuiteInfo suites[] = {{"ring", NULL, NULL, restart_clock, NULL, tests},
+				 CU_SUITE_INFO_NULL};
 
 	pcidipc_log_init("test_ring", 0);
 	return harness_run(suites);

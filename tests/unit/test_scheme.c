@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A service and its clients: answers in any order, pools that grow and go, ends of either side, the hot path. */
+/* A service and its clients: answers in any order, pools that grow and go, ends of either side, the
+ * hot path. */
 #include "harness.h"
 
 #include <linux/filter.h>
@@ -71,7 +72,7 @@ static void test_any_order(void)
 		put(c, (char)i, RIG_HOLD, 0, 0);
 	pcidipc_submit(c);
 	for (int i = 0; i < MANY; i++)
-		rig_expect(&rig, (char[]){ 'H', (char)(i == '.' ? '.' : i), 0 });
+		rig_expect(&rig, (char[]){'H', (char)(i == '.' ? '.' : i), 0});
 	for (int i = 0; i < MANY; i++) {
 		int who = i * 37 % MANY;
 
@@ -83,8 +84,8 @@ static void test_any_order(void)
 
 static void test_big_cqes(void)
 {
-	const struct rig_params params = { .features = RINGABI_RING_CQE32 };
-	struct pcidipc_cqe cqe = { 0 };
+	const struct rig_params params = {.features = RINGABI_RING_CQE32};
+	struct pcidipc_cqe cqe = {0};
 
 	rig_start(&rig, &params);
 	c = rig_open(&rig, 4, 4);
@@ -102,8 +103,8 @@ static void test_big_cqes(void)
 
 static void test_limits(void)
 {
-	const struct rig_params params = { .sq_entries = 8, .cq_entries = 16, .max_sessions = 2 };
-	struct pcidipc_consumer_params more = { .interface = RIG_INTERFACE };
+	const struct rig_params params = {.sq_entries = 8, .cq_entries = 16, .max_sessions = 2};
+	struct pcidipc_consumer_params more = {.interface = RIG_INTERFACE};
 	struct pcidipc_consumer *third = NULL;
 
 	rig_start(&rig, &params);
@@ -206,11 +207,11 @@ static void test_ranges(void)
 /* What whoever forwards a pool asks for. */
 static int pool_map(uint16_t index, uint64_t at, uint32_t bytes)
 {
-	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD,
-				    .cmd_op = RINGABI_CMD_POOL_MAP,
-				    .addr = at,
-				    .len = bytes,
-				    .buf_index = index };
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD,
+				   .cmd_op = RINGABI_CMD_POOL_MAP,
+				   .addr = at,
+				   .len = bytes,
+				   .buf_index = index};
 
 	return pcidipc_call(c, &sqe, NULL);
 }
@@ -221,7 +222,9 @@ static void test_forwarding(void)
 	uint64_t iova;
 
 	start_with_pool(4ull * CHUNK);
-	CU_ASSERT_EQUAL(pcidipc_consumer_attach_pool_fd(c, pcidipc_pool_fd(pool), 4ull * CHUNK, &second, &iova), 0);
+	CU_ASSERT_EQUAL(pcidipc_consumer_attach_pool_fd(c, pcidipc_pool_fd(pool), 4ull * CHUNK,
+							&second, &iova),
+			0);
 	CU_ASSERT_EQUAL(second, 1);
 	CU_ASSERT_EQUAL(iova, 0x80000000u);
 	rig_expect(&rig, "A1");
@@ -350,7 +353,7 @@ static void on_lost(struct pcidipc_consumer *consumer, int error, void *arg)
 static void reconnect_task(void *arg)
 {
 	struct again *again = arg;
-	struct io_uring_sqe sqe = { .opcode = IORING_OP_URING_CMD, .cmd_op = RIG_ECHO, .len = 11 };
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD, .cmd_op = RIG_ECHO, .len = 11};
 
 	CU_ASSERT_EQUAL(pcidipc_await(&again->lost), -ENOTCONN);
 	again->ret = pcidipc_consumer_reconnect(c);
@@ -359,11 +362,12 @@ static void reconnect_task(void *arg)
 	pcidipc_loop_stop(again->loop, 0);
 }
 
-/* A task connects again and gets its pool back: the answers reach it although no watch is there yet. */
+/* A task connects again and gets its pool back: the answers reach it although no watch is there
+ * yet. */
 static void test_reconnect_in_task(void)
 {
-	struct pcidipc_consumer_params params = { .interface = RIG_INTERFACE };
-	struct again again = { .ret = -1 };
+	struct pcidipc_consumer_params params = {.interface = RIG_INTERFACE};
+	struct again again = {.ret = -1};
 	uint64_t generation;
 
 	rig_start(&rig, NULL);
@@ -444,11 +448,12 @@ static struct pcidipc_scheme hot = {
 	.request = hot_request,
 };
 
-/* Kills the process at any system call but these. epoll is asked now and then, and some clocks are system calls. */
+/* Kills the process at any system call but these. epoll is asked now and then, and some clocks are
+ * system calls. */
 static int forbid_system_calls(void)
 {
-#define ALLOW(number)                                                   \
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1),            \
+#define ALLOW(number)                                        \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1), \
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -457,7 +462,7 @@ static int forbid_system_calls(void)
 		ALLOW(rig_loop_flags & PCIDIPC_LOOP_EPOLL ? SYS_epoll_wait : SYS_exit_group),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
-	struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+	struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
@@ -496,21 +501,24 @@ static void *serve_thread(void *loop)
 /* The consumer's set-up blocks, so for that long its producer has a thread of its own. */
 static struct pcidipc_loop *hot_set_up(void)
 {
-	struct pcidipc_consumer_params params = { .interface = RIG_INTERFACE, .sq_entries = 64, .cq_entries = 64 };
-	struct io_uring_sqe stop = { .opcode = IORING_OP_URING_CMD, .cmd_op = RIG_QUIT };
+	struct pcidipc_consumer_params params = {
+		.interface = RIG_INTERFACE, .sq_entries = 64, .cq_entries = 64};
+	struct io_uring_sqe stop = {.opcode = IORING_OP_URING_CMD, .cmd_op = RIG_QUIT};
 	struct pcidipc_loop *loop;
 	pthread_t thread;
 	int ends[2];
 
 	if (pcidipc_channel_pair(ends) || pcidipc_loop_create(rig_loop_flags, &loop) ||
-	    pcidipc_session_create(loop, &hot, ends[0], 0, NULL) || pthread_create(&thread, NULL, serve_thread, loop) ||
+	    pcidipc_session_create(loop, &hot, ends[0], 0, NULL) ||
+	    pthread_create(&thread, NULL, serve_thread, loop) ||
 	    pcidipc_consumer_adopt(ends[1], &params, &c) || pcidipc_call(c, &stop, NULL))
 		_exit(1);
 	pthread_join(thread, NULL);
 	return loop;
 }
 
-static int hot_verdict(uint64_t got, uint64_t sent, uint64_t allocated, const struct pcidipc_consumer_stats *before,
+static int hot_verdict(uint64_t got, uint64_t sent, uint64_t allocated,
+		       const struct pcidipc_consumer_stats *before,
 		       const struct pcidipc_consumer_stats *after)
 {
 	if (got != sent || sent < 16 * ROUNDS)
@@ -536,7 +544,8 @@ static void hot_child(void)
 		got += hot_turn(loop, &next);
 	pcidipc_consumer_stats(c, &after);
 	/* Not _exit: the address sanitizer would make system calls of its own first. */
-	syscall(SYS_exit_group, hot_verdict(got, next - 1, allocations - allocated, &before, &after));
+	syscall(SYS_exit_group,
+		hot_verdict(got, next - 1, allocations - allocated, &before, &after));
 }
 
 static void test_hot_path(void)
@@ -559,21 +568,21 @@ static void test_hot_path(void)
 }
 
 static CU_TestInfo tests[] = {
-	{ "answers in any order", test_any_order },
-	{ "values in CQEs", test_big_cqes },
-	{ "limits", test_limits },
-	{ "a pool that grows", test_growth },
-	{ "growth, chains and drains", test_growth_order },
-	{ "growth that fails", test_growth_fails },
-	{ "ranges", test_ranges },
-	{ "a forwarded pool", test_forwarding },
-	{ "detach", test_detach },
-	{ "two detach at once", test_detach_two },
-	{ "the client goes", test_client_goes },
-	{ "a session ended by its handler", test_end_in_handler },
-	{ "a task connects again", test_reconnect_in_task },
-	{ "events", test_events },
-	{ "no system call, no allocation", test_hot_path },
+	{"answers in any order", test_any_order},
+	{"values in CQEs", test_big_cqes},
+	{"limits", test_limits},
+	{"a pool that grows", test_growth},
+	{"growth, chains and drains", test_growth_order},
+	{"growth that fails", test_growth_fails},
+	{"ranges", test_ranges},
+	{"a forwarded pool", test_forwarding},
+	{"detach", test_detach},
+	{"two detach at once", test_detach_two},
+	{"the client goes", test_client_goes},
+	{"a session ended by its handler", test_end_in_handler},
+	{"a task connects again", test_reconnect_in_task},
+	{"events", test_events},
+	{"no system call, no allocation", test_hot_path},
 	CU_TEST_INFO_NULL,
 };
 

@@ -123,14 +123,14 @@ static void poster(void *arg)
 	say('p');
 	pcidipc_post(&done, -EIO);
 	pcidipc_post(&done, 1); /* too late */
-	say('P'); /* who awaits is resumed by the loop, not in here */
+	say('P');		/* who awaits is resumed by the loop, not in here */
 	finished();
 }
 
 static void test_await(void)
 {
 	start();
-	done = (struct pcidipc_completion){ 0 };
+	done = (struct pcidipc_completion){0};
 	spawn(waiter, NULL);
 	spawn(poster, NULL);
 	run();
@@ -141,7 +141,7 @@ static void test_await(void)
 static void test_posted_before(void)
 {
 	start();
-	done = (struct pcidipc_completion){ 0 };
+	done = (struct pcidipc_completion){0};
 	spawn(poster, NULL);
 	spawn(waiter, NULL);
 	run();
@@ -264,7 +264,8 @@ static void test_guard(void)
 	pid = fork();
 	if (!pid) {
 		fclose(stderr);
-		if (pcidipc_loop_create(rig_loop_flags, &loop) || pcidipc_spawn(loop, overflower, NULL))
+		if (pcidipc_loop_create(rig_loop_flags, &loop) ||
+		    pcidipc_spawn(loop, overflower, NULL))
 			_exit(0);
 		pcidipc_loop_turn(loop, false);
 		_exit(0);
@@ -344,8 +345,9 @@ static void sleeper(void *arg)
 	clock_gettime(CLOCK_MONOTONIC, &before);
 	pcidipc_task_sleep(ns);
 	clock_gettime(CLOCK_MONOTONIC, &after);
-	CU_ASSERT_TRUE((uint64_t)(after.tv_sec - before.tv_sec) * 1000 * MS + (uint64_t)after.tv_nsec -
-			       (uint64_t)before.tv_nsec >= ns);
+	CU_ASSERT_TRUE((uint64_t)(after.tv_sec - before.tv_sec) * 1000 * MS +
+			       (uint64_t)after.tv_nsec - (uint64_t)before.tv_nsec >=
+		       ns);
 	say((char)('0' + (int)(uintptr_t)arg / 10));
 	finished();
 }
@@ -382,14 +384,14 @@ static void writer(void *arg)
 	(void)arg;
 	pcidipc_await(&done);
 	say('w');
-	CU_ASSERT_EQUAL(write(event, &(uint64_t){ 3 }, 8), 8);
+	CU_ASSERT_EQUAL(write(event, &(uint64_t){3}, 8), 8);
 	finished();
 }
 
 static void test_wait_fd(void)
 {
 	start();
-	done = (struct pcidipc_completion){ 0 };
+	done = (struct pcidipc_completion){0};
 	event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	spawn(reader, NULL);
 	spawn(writer, NULL);
@@ -400,18 +402,18 @@ static void test_wait_fd(void)
 }
 
 static CU_TestInfo tests[] = {
-	{ "yield", test_yield },
-	{ "tasks that spawn", test_nested_spawn },
-	{ "await", test_await },
-	{ "posted before it is awaited", test_posted_before },
-	{ "thousands at once", test_thousands },
-	{ "thousands in turn", test_many_in_turn },
-	{ "deep stacks", test_deep },
-	{ "too deep a stack", test_guard },
-	{ "mutex", test_mutex },
-	{ "mutex is fair", test_mutex_fair },
-	{ "sleep", test_sleep },
-	{ "wait for a file", test_wait_fd },
+	{"yield", test_yield},
+	{"tasks that spawn", test_nested_spawn},
+	{"await", test_await},
+	{"posted before it is awaited", test_posted_before},
+	{"thousands at once", test_thousands},
+	{"thousands in turn", test_many_in_turn},
+	{"deep stacks", test_deep},
+	{"too deep a stack", test_guard},
+	{"mutex", test_mutex},
+	{"mutex is fair", test_mutex_fair},
+	{"sleep", test_sleep},
+	{"wait for a file", test_wait_fd},
 	CU_TEST_INFO_NULL,
 };
 

@@ -4,11 +4,13 @@
  *
  * Two ways to use it, which may be mixed on one connection:
  *  - as liburing is used: get_sqe, io_uring_prep_*, set user_data, submit, peek_cqe;
- *  - by operations (struct pcidipc_op), whose CQEs call a function. Their user_data values, those with the top byte
- *    0xff, belong to the library and are checked against a table: a producer that invents one is cut off.
+ *  - by operations (struct pcidipc_op), whose CQEs call a function. Their user_data values, those
+ * with the top byte 0xff, belong to the library and are checked against a table: a producer that
+ * invents one is cut off.
  *
- * One thread. With a loop (attach_loop) operations complete by themselves; without one, in the calls that wait.
- * Functions that it calls (done, lost, event, adopt) may submit and ask, but must not close the consumer: defer that.
+ * One thread. With a loop (attach_loop) operations complete by themselves; without one, in the
+ * calls that wait. Functions that it calls (done, lost, event, adopt) may submit and ask, but must
+ * not close the consumer: defer that.
  */
 #ifndef PCIDIPC_CONSUMER_H
 #define PCIDIPC_CONSUMER_H
@@ -28,8 +30,9 @@ struct pcidipc_consumer_params {
 };
 
 /*
- * Connect to the service socket at `path` and set a ring up; blocks until the producer has answered (a driver that
- * is being restarted included). Errors: connect's, the producer's refusal, -EPROTO, -ENOMEM.
+ * Connect to the service socket at `path` and set a ring up; blocks until the producer has answered
+ * (a driver that is being restarted included). Errors: connect's, the producer's refusal, -EPROTO,
+ * -ENOMEM.
  */
 int pcidipc_consumer_open(const char *path, const struct pcidipc_consumer_params *params,
 			  struct pcidipc_consumer **consumer);
@@ -37,47 +40,57 @@ int pcidipc_consumer_open(const char *path, const struct pcidipc_consumer_params
 int pcidipc_consumer_adopt(int channel, const struct pcidipc_consumer_params *params,
 			   struct pcidipc_consumer **consumer);
 /*
- * Close the connection. The producer finishes what is in flight and then lets go of the pools: a device may write to
- * an attached pool until then. Operations in flight complete with -ECANCELED before this returns.
+ * Close the connection. The producer finishes what is in flight and then lets go of the pools: a
+ * device may write to an attached pool until then. Operations in flight complete with -ECANCELED
+ * before this returns.
  */
 void pcidipc_consumer_close(struct pcidipc_consumer *consumer);
 
 /*
- * Complete operations and watch the channel from this loop. `lost` (may be NULL) is called once when the producer has
- * died or broken the rules, after every operation in flight has completed with the error.
+ * Complete operations and watch the channel from this loop. `lost` (may be NULL) is called once
+ * when the producer has died or broken the rules, after every operation in flight has completed
+ * with the error.
  */
 int pcidipc_consumer_attach_loop(struct pcidipc_consumer *consumer, struct pcidipc_loop *loop,
-				 void (*lost)(struct pcidipc_consumer *, int error, void *arg), void *arg);
+				 void (*lost)(struct pcidipc_consumer *, int error, void *arg),
+				 void *arg);
 /* RINGABI_EVENT_* from the producer. Called from the loop, or from a call that waits. */
 void pcidipc_consumer_on_event(struct pcidipc_consumer *consumer,
-			       void (*event)(struct pcidipc_consumer *, uint32_t event, void *arg), void *arg);
+			       void (*event)(struct pcidipc_consumer *, uint32_t event, void *arg),
+			       void *arg);
 /* RINGABI_MSG_ADOPT (drivers only): the channel fd is the callee's. */
 void pcidipc_consumer_on_adopt(struct pcidipc_consumer *consumer,
-			       void (*adopt)(struct pcidipc_consumer *, uint32_t child, int channel, void *arg),
+			       void (*adopt)(struct pcidipc_consumer *, uint32_t child, int channel,
+					     void *arg),
 			       void *arg);
 
 /* 0 while the connection works; -ENOTCONN, -EPROTO or -ENODEV once it does not. */
 int pcidipc_consumer_error(const struct pcidipc_consumer *consumer);
 uint64_t pcidipc_consumer_generation(const struct pcidipc_consumer *consumer);
 /*
- * After -ENOTCONN: connect again to the same path, attach the same pools with the same indices. Requests that had no
- * CQE are lost (their operations have completed with -ENOTCONN). Blocks as open does. -EOPNOTSUPP: it was adopted.
+ * After -ENOTCONN: connect again to the same path, attach the same pools with the same indices.
+ * Requests that had no CQE are lost (their operations have completed with -ENOTCONN). Blocks as
+ * open does. -EOPNOTSUPP: it was adopted.
  */
 int pcidipc_consumer_reconnect(struct pcidipc_consumer *consumer);
 
 /* ---- pools ---- */
 
-/* Give the producer access to the pool; *index is what goes into sqe->buf_index. Blocks, or awaits inside a task. */
-int pcidipc_consumer_attach_pool(struct pcidipc_consumer *consumer, struct pcidipc_pool *pool, uint16_t *index);
-/* The same for somebody else's pool: forwarding. fd stays the caller's. *iova (may be NULL): pcid's answer. */
-int pcidipc_consumer_attach_pool_fd(struct pcidipc_consumer *consumer, int fd, uint64_t bytes, uint16_t *index,
-				    uint64_t *iova);
+/* Give the producer access to the pool; *index is what goes into sqe->buf_index. Blocks, or awaits
+ * inside a task. */
+int pcidipc_consumer_attach_pool(struct pcidipc_consumer *consumer, struct pcidipc_pool *pool,
+				 uint16_t *index);
+/* The same for somebody else's pool: forwarding. fd stays the caller's. *iova (may be NULL): pcid's
+ * answer. */
+int pcidipc_consumer_attach_pool_fd(struct pcidipc_consumer *consumer, int fd, uint64_t bytes,
+				    uint16_t *index, uint64_t *iova);
 /* Take it back: when this returns no device reaches it. */
 int pcidipc_consumer_detach_pool(struct pcidipc_consumer *consumer, uint16_t index);
 
 /* ---- as liburing ---- */
 
-/* NULL: the SQ is full, submit first. The SQE is not cleared (io_uring_prep_* sets what it needs). */
+/* NULL: the SQ is full, submit first. The SQE is not cleared (io_uring_prep_* sets what it needs).
+ */
 struct io_uring_sqe *pcidipc_get_sqe(struct pcidipc_consumer *consumer);
 uint32_t pcidipc_sq_space(struct pcidipc_consumer *consumer);
 /* Publish, and wake the producer if it sleeps. 0, or the connection's error. */
@@ -94,22 +107,29 @@ struct pcidipc_op {
 	void (*done)(struct pcidipc_op *op, const struct pcidipc_cqe *cqe);
 	uint32_t slot; /* the library's */
 };
-/* Make `sqe`, filled in by io_uring_prep_* and from get_sqe, complete `op`. -EAGAIN: too many in flight. */
-int pcidipc_sqe_set_op(struct pcidipc_consumer *consumer, struct io_uring_sqe *sqe, struct pcidipc_op *op);
-/* Make `sqe` report nothing on success; a failure is logged. For posted writes, masks and the like. */
+/* Make `sqe`, filled in by io_uring_prep_* and from get_sqe, complete `op`. -EAGAIN: too many in
+ * flight. */
+int pcidipc_sqe_set_op(struct pcidipc_consumer *consumer, struct io_uring_sqe *sqe,
+		       struct pcidipc_op *op);
+/* Make `sqe` report nothing on success; a failure is logged. For posted writes, masks and the like.
+ */
 void pcidipc_sqe_set_silent(struct pcidipc_consumer *consumer, struct io_uring_sqe *sqe);
-/* Reap what there is and call `done`s (never from inside another `done`). Returns how many, or the error. */
+/* Reap what there is and call `done`s (never from inside another `done`). Returns how many, or the
+ * error. */
 int pcidipc_consumer_reap(struct pcidipc_consumer *consumer);
 
 /*
- * Submit a copy of *sqe and wait for its CQE. Inside a task: awaits. Elsewhere: blocks, reaps only its own CQE (others
- * are kept for later), and runs no callback. Returns cqe->res (cqe may be NULL).
+ * Submit a copy of *sqe and wait for its CQE. Inside a task: awaits. Elsewhere: blocks, reaps only
+ * its own CQE (others are kept for later), and runs no callback. Returns cqe->res (cqe may be
+ * NULL).
  */
-int pcidipc_call(struct pcidipc_consumer *consumer, const struct io_uring_sqe *sqe, struct pcidipc_cqe *cqe);
+int pcidipc_call(struct pcidipc_consumer *consumer, const struct io_uring_sqe *sqe,
+		 struct pcidipc_cqe *cqe);
 
-/* Ask over the channel and wait for the reply, as call does. reply->msg.result is checked and returned. */
-int pcidipc_consumer_ask(struct pcidipc_consumer *consumer, struct ringabi_msg *request, const int *fds,
-			 unsigned nfds, struct pcidipc_packet *reply);
+/* Ask over the channel and wait for the reply, as call does. reply->msg.result is checked and
+ * returned. */
+int pcidipc_consumer_ask(struct pcidipc_consumer *consumer, struct ringabi_msg *request,
+			 const int *fds, unsigned nfds, struct pcidipc_packet *reply);
 
 struct pcidipc_consumer_stats {
 	uint64_t sqes;
@@ -117,6 +137,7 @@ struct pcidipc_consumer_stats {
 	uint64_t wakes;	 /* sent */
 	uint64_t sleeps; /* of this side */
 };
-void pcidipc_consumer_stats(const struct pcidipc_consumer *consumer, struct pcidipc_consumer_stats *stats);
+void pcidipc_consumer_stats(const struct pcidipc_consumer *consumer,
+			    struct pcidipc_consumer_stats *stats);
 
 #endif

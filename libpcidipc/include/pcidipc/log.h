@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages for people, on standard error; with systemd's <N> level prefix when $JOURNAL_STREAM is set. */
+/* Messages for people, on standard error; with systemd's <N> level prefix when $JOURNAL_STREAM is
+ * set. */
 #ifndef PCIDIPC_LOG_H
 #define PCIDIPC_LOG_H
 
@@ -25,14 +26,14 @@ void pcidipc_log(enum pcidipc_log_level level, const char *format, ...)
 #define pcidipc_debug(...) pcidipc_log(PCIDIPC_DEBUG, __VA_ARGS__)
 
 /*
- * The same, at most ten lines a second for each place it stands in, for what a peer or a device can provoke as
- * often as it likes.
+ * The same, at most ten lines a second for each place it stands in, for what a peer or a device can
+ * provoke as often as it likes.
  */
-#define pcidipc_log_ratelimited(level, ...)                                                        \
-	do {                                                                                       \
-		static struct pcidipc_ratelimit limit_;                                            \
-		if (pcidipc_ratelimit(&limit_))                                                    \
-			pcidipc_log(level, __VA_ARGS__);                                           \
+#define pcidipc_log_ratelimited(level, ...)              \
+	do {                                             \
+		static struct pcidipc_ratelimit limit_;  \
+		if (pcidipc_ratelimit(&limit_))          \
+			pcidipc_log(level, __VA_ARGS__); \
 	} while (0)
 
 struct pcidipc_ratelimit {

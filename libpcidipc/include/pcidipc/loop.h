@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The executor: one thread, one loop, over one primary ring with the kernel (io_uring through liburing; epoll where
- * the kernel forbids it) and any number of secondary rings, as consumer and as producer.
+ * The executor: one thread, one loop, over one primary ring with the kernel (io_uring through
+ * liburing; epoll where the kernel forbids it) and any number of secondary rings, as consumer and
+ * as producer.
  *
- * A turn: kernel events, then every poller once, then tasks that became ready. When a turn finds nothing the loop
- * spins for a bounded, adaptive time, then arms every poller (NEED_WAKEUP, interrupts) and sleeps. Everything here is
- * called from the loop's own thread, except pcidipc_loop_create and, after it returned, nothing else.
+ * A turn: kernel events, then every poller once, then tasks that became ready. When a turn finds
+ * nothing the loop spins for a bounded, adaptive time, then arms every poller (NEED_WAKEUP,
+ * interrupts) and sleeps. Everything here is called from the loop's own thread, except
+ * pcidipc_loop_create and, after it returned, nothing else.
  */
 #ifndef PCIDIPC_LOOP_H
 #define PCIDIPC_LOOP_H
@@ -15,10 +17,12 @@
 
 struct pcidipc_loop;
 
-#define PCIDIPC_LOOP_EPOLL (1u << 0) /* do not use io_uring even where it works; also $PCIDIPC_LOOP=epoll */
+#define PCIDIPC_LOOP_EPOLL \
+	(1u << 0) /* do not use io_uring even where it works; also $PCIDIPC_LOOP=epoll */
 
 int pcidipc_loop_create(unsigned flags, struct pcidipc_loop **loop);
-void pcidipc_loop_destroy(struct pcidipc_loop *loop); /* watches, timers, pollers, tasks: removed before */
+void pcidipc_loop_destroy(
+	struct pcidipc_loop *loop); /* watches, timers, pollers, tasks: removed before */
 /* Run until pcidipc_loop_stop; returns its code. May be called again. */
 int pcidipc_loop_run(struct pcidipc_loop *loop);
 void pcidipc_loop_stop(struct pcidipc_loop *loop, int code);
@@ -32,9 +36,11 @@ struct pcidipc_list {
 	struct pcidipc_list *next, *prev;
 };
 
-/* ---- file descriptors: level-triggered; the structure is the caller's and stays in place while watched ---- */
+/* ---- file descriptors: level-triggered; the structure is the caller's and stays in place while
+ * watched ---- */
 struct pcidipc_watch {
-	void (*ready)(struct pcidipc_watch *watch, unsigned events); /* EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR */
+	void (*ready)(struct pcidipc_watch *watch,
+		      unsigned events); /* EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR */
 	int fd;
 	/* the loop's */
 	struct pcidipc_loop *loop;
@@ -42,10 +48,11 @@ struct pcidipc_watch {
 	void *slot;
 };
 /* events: EPOLLIN and EPOLLOUT; HUP and ERR are always told. -EEXIST, -ENOMEM. */
-int pcidipc_watch_add(struct pcidipc_loop *loop, struct pcidipc_watch *watch, int fd, unsigned events,
-		      void (*ready)(struct pcidipc_watch *, unsigned));
+int pcidipc_watch_add(struct pcidipc_loop *loop, struct pcidipc_watch *watch, int fd,
+		      unsigned events, void (*ready)(struct pcidipc_watch *, unsigned));
 void pcidipc_watch_change(struct pcidipc_watch *watch, unsigned events);
-/* After this `ready` is not called again, and fd may be closed. Fine from inside `ready`; fine twice. */
+/* After this `ready` is not called again, and fd may be closed. Fine from inside `ready`; fine
+ * twice. */
 void pcidipc_watch_remove(struct pcidipc_watch *watch);
 
 /* ---- timers ---- */
@@ -66,11 +73,13 @@ struct pcidipc_poller {
 	/* Do up to a budget's worth of work; return how much was done. */
 	unsigned (*poll)(struct pcidipc_poller *poller);
 	/*
-	 * The loop wants to sleep: arrange to be woken (set NEED_WAKEUP, unmask the interrupt), then look once more.
-	 * True: nothing there, sleep. False: there is work, do not. May be NULL.
+	 * The loop wants to sleep: arrange to be woken (set NEED_WAKEUP, unmask the interrupt),
+	 * then look once more. True: nothing there, sleep. False: there is work, do not. May be
+	 * NULL.
 	 */
 	bool (*arm)(struct pcidipc_poller *poller);
-	/* The loop runs again after arm said true, or after another poller's arm said false. May be NULL. */
+	/* The loop runs again after arm said true, or after another poller's arm said false. May be
+	 * NULL. */
 	void (*disarm)(struct pcidipc_poller *poller);
 	/* the loop's */
 	struct pcidipc_loop *loop;
@@ -89,7 +98,7 @@ void pcidipc_defer(struct pcidipc_loop *loop, struct pcidipc_deferred *deferred,
 		   void (*call)(struct pcidipc_deferred *)); /* no-op when deferred already */
 void pcidipc_defer_cancel(struct pcidipc_deferred *deferred);
 
-#define pcidipc_container_of(pointer, type, member)                                                \
+#define pcidipc_container_of(pointer, type, member) \
 	((type *)((char *)(pointer) - __builtin_offsetof(type, member)))
 
 #endif

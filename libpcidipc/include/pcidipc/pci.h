@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The PCI interface for the driver of one function (ringabi/pci.h): what a subdriver that pcid started uses. Calls that
- * need an answer block outside of a task and await inside one; posted ones (MMIO writes, mask, unmask) return at once.
+ * The PCI interface for the driver of one function (ringabi/pci.h): what a subdriver that pcid
+ * started uses. Calls that need an answer block outside of a task and await inside one; posted ones
+ * (MMIO writes, mask, unmask) return at once.
  */
 #ifndef PCIDIPC_PCI_H
 #define PCIDIPC_PCI_H
@@ -21,9 +22,9 @@ struct pcidipc_pci_info {
 };
 
 /*
- * Claim the function that pcid started this process for ($PCID_CLIENT_CHANNEL, which is removed from the environment),
- * on `loop`. When pcid goes away the loop is stopped with code 1: a driver does not outlive it. -ENOENT: not started
- * by pcid.
+ * Claim the function that pcid started this process for ($PCID_CLIENT_CHANNEL, which is removed
+ * from the environment), on `loop`. When pcid goes away the loop is stopped with code 1: a driver
+ * does not outlive it. -ENOENT: not started by pcid.
  */
 int pcidipc_pci_open(struct pcidipc_loop *loop, struct pcidipc_pci **pci);
 /* The same over a channel that the caller has; it is taken over. For tests. */
@@ -32,15 +33,20 @@ void pcidipc_pci_close(struct pcidipc_pci *pci);
 struct pcidipc_consumer *pcidipc_pci_consumer(struct pcidipc_pci *pci);
 const struct pcidipc_pci_info *pcidipc_pci_info(const struct pcidipc_pci *pci);
 /* RINGABI_EVENT_SHUTDOWN, _REMOVED. */
-void pcidipc_pci_on_event(struct pcidipc_pci *pci, void (*event)(uint32_t event, void *arg), void *arg);
+void pcidipc_pci_on_event(struct pcidipc_pci *pci, void (*event)(uint32_t event, void *arg),
+			  void *arg);
 
 int pcidipc_pci_enable(struct pcidipc_pci *pci, bool decode, bool master);
 int pcidipc_pci_reset(struct pcidipc_pci *pci);
 /* width: 1, 2, 4. */
-int pcidipc_pci_config_read(struct pcidipc_pci *pci, unsigned offset, unsigned width, uint32_t *value);
-int pcidipc_pci_config_write(struct pcidipc_pci *pci, unsigned offset, unsigned width, uint32_t value);
-/* Offset of the nth (from 0) capability with this id, or -ENOENT. *bytes (may be NULL): its size where known. */
-int pcidipc_pci_find_cap(struct pcidipc_pci *pci, unsigned id, bool extended, unsigned nth, unsigned *bytes);
+int pcidipc_pci_config_read(struct pcidipc_pci *pci, unsigned offset, unsigned width,
+			    uint32_t *value);
+int pcidipc_pci_config_write(struct pcidipc_pci *pci, unsigned offset, unsigned width,
+			     uint32_t value);
+/* Offset of the nth (from 0) capability with this id, or -ENOENT. *bytes (may be NULL): its size
+ * where known. */
+int pcidipc_pci_find_cap(struct pcidipc_pci *pci, unsigned id, bool extended, unsigned nth,
+			 unsigned *bytes);
 
 /* ---- registers ---- */
 
@@ -58,11 +64,13 @@ int pcidipc_pci_map(struct pcidipc_pci *pci, unsigned region, struct pcidipc_mmi
 void pcidipc_mmio_unmap(struct pcidipc_mmio *mmio);
 
 uint64_t pcidipc_mmio_read_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width);
-void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width, uint64_t value);
+void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width,
+			     uint64_t value);
 
 /*
- * Little-endian registers. A read that fails (the device is gone) gives all ones, as on the bus. A write is ordered
- * after earlier stores to DMA memory; a read before later loads from it. Offsets are the caller's own, not a peer's.
+ * Little-endian registers. A read that fails (the device is gone) gives all ones, as on the bus. A
+ * write is ordered after earlier stores to DMA memory; a read before later loads from it. Offsets
+ * are the caller's own, not a peer's.
  */
 static inline uint32_t pcidipc_read32(const struct pcidipc_mmio *mmio, uint64_t offset)
 {
@@ -85,7 +93,8 @@ static inline void pcidipc_write32(const struct pcidipc_mmio *mmio, uint64_t off
 	*(volatile uint32_t *)(mmio->base + offset) = value;
 }
 
-/* One 64-bit access where the bus has it. Where a device needs two halves, the driver makes two accesses. */
+/* One 64-bit access where the bus has it. Where a device needs two halves, the driver makes two
+ * accesses. */
 static inline uint64_t pcidipc_read64(const struct pcidipc_mmio *mmio, uint64_t offset)
 {
 	uint64_t value;
@@ -123,7 +132,8 @@ void pcidipc_pci_mask(struct pcidipc_pci *pci, unsigned vector);
 void pcidipc_pci_unmask(struct pcidipc_pci *pci, unsigned vector);
 void pcidipc_pci_mask_all(struct pcidipc_pci *pci);
 void pcidipc_pci_unmask_all(struct pcidipc_pci *pci);
-/* Mask or unmask and wait until it has taken effect: no interrupt comes after a mask that returned. */
+/* Mask or unmask and wait until it has taken effect: no interrupt comes after a mask that returned.
+ */
 int pcidipc_pci_mask_sync(struct pcidipc_pci *pci, unsigned vector, bool masked);
 
 /* ---- DMA ---- */
@@ -136,15 +146,18 @@ struct pcidipc_dma {
 };
 int pcidipc_dma_create(struct pcidipc_pci *pci, uint64_t bytes, struct pcidipc_dma *dma);
 void pcidipc_dma_destroy(struct pcidipc_pci *pci, struct pcidipc_dma *dma);
-static inline uint64_t pcidipc_dma_iova(const struct pcidipc_dma *dma, const struct pcidipc_buf *buf)
+static inline uint64_t pcidipc_dma_iova(const struct pcidipc_dma *dma,
+					const struct pcidipc_buf *buf)
 {
 	return dma->iova + buf->offset;
 }
 
-/* A client's pool, forwarded: attach it, map chunks of it as they are named, detach it. As scheme.h wants them. */
+/* A client's pool, forwarded: attach it, map chunks of it as they are named, detach it. As scheme.h
+ * wants them. */
 struct pcidipc_pool_view;
 int pcidipc_pci_pool_attach(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool);
-int pcidipc_pci_pool_map(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool, uint64_t offset, uint64_t bytes);
+int pcidipc_pci_pool_map(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool, uint64_t offset,
+			 uint64_t bytes);
 void pcidipc_pci_pool_detach(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool);
 
 /* ---- services and children ---- */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pools: memory that a consumer allocates buffers from and that the producer and its device reach. A pool is a
- * sparse memfd of a fixed maximum size, sealed against shrinking and growing; memory is used as buffers are touched.
+ * Pools: memory that a consumer allocates buffers from and that the producer and its device reach.
+ * A pool is a sparse memfd of a fixed maximum size, sealed against shrinking and growing; memory is
+ * used as buffers are touched.
  *
- * The allocator's bookkeeping lies outside the shared memory: nothing that the other side writes can corrupt it. It
- * makes no system call per buffer. A pool is used by one thread.
+ * The allocator's bookkeeping lies outside the shared memory: nothing that the other side writes
+ * can corrupt it. It makes no system call per buffer. A pool is used by one thread.
  */
 #ifndef PCIDIPC_POOL_H
 #define PCIDIPC_POOL_H
@@ -16,8 +17,8 @@
 struct pcidipc_pool;
 
 /*
- * A buffer. Read-only to users. `holds` is its guard: while a request is in flight the buffer is held, and freeing it
- * takes effect when the last hold is released.
+ * A buffer. Read-only to users. `holds` is its guard: while a request is in flight the buffer is
+ * held, and freeing it takes effect when the last hold is released.
  */
 struct pcidipc_buf {
 	uint64_t offset; /* in the pool: what goes into sqe->addr */
@@ -30,25 +31,28 @@ struct pcidipc_buf {
 #define PCIDIPC_POOL_HUGE (1u << 0) /* ask for transparent huge pages */
 
 /*
- * max_bytes is rounded up to RINGABI_POOL_ALIGN, and at most RINGABI_POOL_MAX_BYTES. Sparse: a terabyte costs
- * nothing. -EINVAL, -ENOMEM.
+ * max_bytes is rounded up to RINGABI_POOL_ALIGN, and at most RINGABI_POOL_MAX_BYTES. Sparse: a
+ * terabyte costs nothing. -EINVAL, -ENOMEM.
  */
 int pcidipc_pool_create(uint64_t max_bytes, unsigned flags, struct pcidipc_pool **pool);
 
 /*
- * Unmaps and closes. Every buffer must be free or its memory is simply gone; a device that still writes keeps
- * writing to the memfd, never to memory that is used for something else. Detach it from every connection first.
+ * Unmaps and closes. Every buffer must be free or its memory is simply gone; a device that still
+ * writes keeps writing to the memfd, never to memory that is used for something else. Detach it
+ * from every connection first.
  */
 void pcidipc_pool_destroy(struct pcidipc_pool *pool);
 
 /*
- * A buffer of `bytes` (at least 1) whose offset is a multiple of `align` (a power of two; 0: 64). Not cleared. NULL: no
- * room, or a size or alignment that cannot be. O(1), no system call once bookkeeping has grown to its working size.
+ * A buffer of `bytes` (at least 1) whose offset is a multiple of `align` (a power of two; 0: 64).
+ * Not cleared. NULL: no room, or a size or alignment that cannot be. O(1), no system call once
+ * bookkeeping has grown to its working size.
  */
 struct pcidipc_buf *pcidipc_pool_alloc(struct pcidipc_pool *pool, size_t bytes, size_t align);
 void pcidipc_buf_free(struct pcidipc_buf *buf);
 
-/* Guard a buffer for one request in flight, and end it. release after free gives the memory back. */
+/* Guard a buffer for one request in flight, and end it. release after free gives the memory back.
+ */
 static inline void pcidipc_buf_hold(struct pcidipc_buf *buf)
 {
 	buf->holds++;

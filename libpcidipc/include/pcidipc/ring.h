@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Both sides of a shared ring (ringabi/ring.h), without its channel. Small and inline, because this is the hot
- * path; set-up is in ring.c. One thread per side.
+ * Both sides of a shared ring (ringabi/ring.h), without its channel. Small and inline, because this
+ * is the hot path; set-up is in ring.c. One thread per side.
  *
- * Memory ordering, in one place: an entry is written, then its index is stored with release; the other side loads
- * the index with acquire, then reads the entry. Publishing an index and testing the other side's NEED_WAKEUP word
- * are a store and a load of different words, so a full fence stands between them; the sleeper has the same
- * fence between setting the word and looking at the index once more. One of the two sees the other.
+ * Memory ordering, in one place: an entry is written, then its index is stored with release; the
+ * other side loads the index with acquire, then reads the entry. Publishing an index and testing
+ * the other side's NEED_WAKEUP word are a store and a load of different words, so a full fence
+ * stands between them; the sleeper has the same fence between setting the word and looking at the
+ * index once more. One of the two sees the other.
  */
 #ifndef PCIDIPC_RING_H
 #define PCIDIPC_RING_H
@@ -26,7 +27,8 @@ struct pcidipc_cqe {
 	uint64_t big[2];
 };
 
-/* What one side knows about a mapped ring: copied from the header once, never read from it again. */
+/* What one side knows about a mapped ring: copied from the header once, never read from it again.
+ */
 struct pcidipc_ring_map {
 	struct ringabi_ring *shared;
 	struct io_uring_sqe *sqes;
@@ -39,13 +41,13 @@ struct pcidipc_ring_map {
 
 struct pcidipc_consumer_ring {
 	struct pcidipc_ring_map map;
-	uint32_t sqe_tail;	/* SQEs handed out by get_sqe */
-	uint32_t sq_tail;	/* SQEs published */
-	uint32_t sq_head;	/* as last seen */
-	uint32_t cq_head;	/* CQEs taken */
-	uint32_t cq_head_told;	/* CQEs taken, as published */
-	uint32_t cq_tail;	/* as last seen */
-	int error;		/* -EPROTO once the other side broke the rules */
+	uint32_t sqe_tail;     /* SQEs handed out by get_sqe */
+	uint32_t sq_tail;      /* SQEs published */
+	uint32_t sq_head;      /* as last seen */
+	uint32_t cq_head;      /* CQEs taken */
+	uint32_t cq_head_told; /* CQEs taken, as published */
+	uint32_t cq_tail;      /* as last seen */
+	int error;	       /* -EPROTO once the other side broke the rules */
 };
 
 struct pcidipc_producer_ring {
@@ -61,15 +63,16 @@ struct pcidipc_producer_ring {
 };
 
 /*
- * Create a ring and return its sealed memfd in *fd (the caller's to close). Entries are powers of two within
- * RINGABI_MIN_ENTRIES and RINGABI_MAX_ENTRIES, cq_entries >= sq_entries; features as in ringabi. -EINVAL, -ENOMEM.
+ * Create a ring and return its sealed memfd in *fd (the caller's to close). Entries are powers of
+ * two within RINGABI_MIN_ENTRIES and RINGABI_MAX_ENTRIES, cq_entries >= sq_entries; features as in
+ * ringabi. -EINVAL, -ENOMEM.
  */
 int pcidipc_producer_ring_create(struct pcidipc_producer_ring *ring, uint32_t sq_entries,
 				 uint32_t cq_entries, uint32_t features, int *fd);
 
 /*
- * Map the ring behind `fd` after checking seals, sizes, offsets and version; `fd` stays the caller's. -EPROTO with a
- * log line that names what is wrong.
+ * Map the ring behind `fd` after checking seals, sizes, offsets and version; `fd` stays the
+ * caller's. -EPROTO with a log line that names what is wrong.
  */
 int pcidipc_consumer_ring_attach(struct pcidipc_consumer_ring *ring, int fd, uint32_t features);
 
@@ -77,8 +80,8 @@ void pcidipc_consumer_ring_unmap(struct pcidipc_consumer_ring *ring);
 void pcidipc_producer_ring_unmap(struct pcidipc_producer_ring *ring);
 
 /*
- * Copy out of memory that the other side may be writing to. The barrier keeps the compiler from reading the original
- * again where the copy is looked at.
+ * Copy out of memory that the other side may be writing to. The barrier keeps the compiler from
+ * reading the original again where the copy is looked at.
  */
 static inline void pcidipc_copy_once(void *to, const void *from, size_t bytes)
 {
@@ -97,10 +100,11 @@ static inline void pcidipc_store_release(uint32_t *word, uint32_t value)
 }
 
 /*
- * After publishing an index: must the other side be woken? The flag is cleared here, so one sleep costs one wake;
- * the caller sends it. See docs/ring-abi.md for why clearing another's flag loses nothing. It is an exchange because
- * a plain store might reach memory after the wake was refused by a full channel, the other side had drained
- * that channel, and set the flag anew (tests/model/wakeup.pml finds it).
+ * After publishing an index: must the other side be woken? The flag is cleared here, so one sleep
+ * costs one wake; the caller sends it. See docs/ring-abi.md for why clearing another's flag loses
+ * nothing. It is an exchange because a plain store might reach memory after the wake was refused by
+ * a full channel, the other side had drained that channel, and set the flag anew
+ * (tests/model/wakeup.pml finds it).
  */
 static inline bool pcidipc_take_need_wakeup(uint32_t *word)
 {
@@ -124,13 +128,15 @@ static inline void pcidipc_clear_need_wakeup(uint32_t *word)
 
 /* ---- consumer side ---- */
 
-/* An index that the other side moved: it may only go forward, and by no more than is outstanding. */
+/* An index that the other side moved: it may only go forward, and by no more than is outstanding.
+ */
 static inline bool pcidipc_index_ok(uint32_t seen, uint32_t now, uint32_t most)
 {
 	return now - seen <= most;
 }
 
-/* The next free SQE, or NULL when the SQ is full. It is not cleared; it is the caller's until publish. */
+/* The next free SQE, or NULL when the SQ is full. It is not cleared; it is the caller's until
+ * publish. */
 static inline struct io_uring_sqe *pcidipc_ring_get_sqe(struct pcidipc_consumer_ring *ring)
 {
 	if (__builtin_expect(ring->sqe_tail - ring->sq_head >= ring->map.sq_entries, 0)) {
@@ -178,7 +184,8 @@ static inline bool pcidipc_ring_publish_sq(struct pcidipc_consumer_ring *ring)
 	return pcidipc_take_need_wakeup(&shared->producer_need_wakeup);
 }
 
-/* Copy the oldest CQE out: 1, 0 when there is none, -EPROTO when the producer's index makes no sense. */
+/* Copy the oldest CQE out: 1, 0 when there is none, -EPROTO when the producer's index makes no
+ * sense. */
 static inline int pcidipc_ring_peek_cqe(struct pcidipc_consumer_ring *ring, struct pcidipc_cqe *cqe)
 {
 	const struct io_uring_cqe *slot;
@@ -187,7 +194,8 @@ static inline int pcidipc_ring_peek_cqe(struct pcidipc_consumer_ring *ring, stru
 		uint32_t tail = pcidipc_load_acquire(&ring->map.shared->cq_tail);
 
 		if (!pcidipc_index_ok(ring->cq_tail, tail,
-				      ring->map.cq_entries - (ring->cq_tail - ring->cq_head_told))) {
+				      ring->map.cq_entries -
+					      (ring->cq_tail - ring->cq_head_told))) {
 			ring->error = -EPROTO;
 			return -EPROTO;
 		}
@@ -209,7 +217,8 @@ static inline int pcidipc_ring_peek_cqe(struct pcidipc_consumer_ring *ring, stru
 	return 1;
 }
 
-/* Done with the CQE that peek_cqe copied. Its slot is free for the producer after the next publish. */
+/* Done with the CQE that peek_cqe copied. Its slot is free for the producer after the next publish.
+ */
 static inline void pcidipc_ring_cqe_seen(struct pcidipc_consumer_ring *ring)
 {
 	ring->cq_head++;
@@ -225,8 +234,8 @@ static inline bool pcidipc_consumer_ring_ready(const struct pcidipc_consumer_rin
 /* ---- producer side ---- */
 
 /*
- * Copy the oldest SQE out and hold a CQ slot for it: 1, 0 when there is none or no slot, -EPROTO when an index of
- * the consumer makes no sense. Each SQE taken needs one post_cqe or skip_cqe.
+ * Copy the oldest SQE out and hold a CQ slot for it: 1, 0 when there is none or no slot, -EPROTO
+ * when an index of the consumer makes no sense. Each SQE taken needs one post_cqe or skip_cqe.
  */
 static inline int pcidipc_ring_next_sqe(struct pcidipc_producer_ring *ring,
 					struct io_uring_sqe *sqe)
@@ -237,7 +246,8 @@ static inline int pcidipc_ring_next_sqe(struct pcidipc_producer_ring *ring,
 		uint32_t tail = pcidipc_load_acquire(&shared->sq_tail);
 
 		if (!pcidipc_index_ok(ring->sq_tail, tail,
-				      ring->map.sq_entries - (ring->sq_tail - ring->sq_head_told))) {
+				      ring->map.sq_entries -
+					      (ring->sq_tail - ring->sq_head_told))) {
 			ring->error = -EPROTO;
 			return -EPROTO;
 		}
@@ -256,7 +266,8 @@ static inline int pcidipc_ring_next_sqe(struct pcidipc_producer_ring *ring,
 		if (ring->cq_tail - head + ring->reserved >= ring->map.cq_entries)
 			return 0;
 	}
-	pcidipc_copy_once(sqe, &ring->map.sqes[ring->sq_head & (ring->map.sq_entries - 1)], sizeof(*sqe));
+	pcidipc_copy_once(sqe, &ring->map.sqes[ring->sq_head & (ring->map.sq_entries - 1)],
+			  sizeof(*sqe));
 	ring->sq_head++;
 	ring->reserved++;
 	return 1;
@@ -315,7 +326,8 @@ static inline bool pcidipc_producer_ring_ready(const struct pcidipc_producer_rin
 	if (ring->sq_head == __atomic_load_n(&shared->sq_tail, __ATOMIC_ACQUIRE))
 		return false;
 	return ring->cq_tail - __atomic_load_n(&shared->cq_head, __ATOMIC_ACQUIRE) +
-		       ring->reserved < ring->map.cq_entries;
+		       ring->reserved <
+	       ring->map.cq_entries;
 }
 
 #endif

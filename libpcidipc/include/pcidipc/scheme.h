@@ -3,8 +3,9 @@
  * The producer's end: a scheme is a named service, a session one consumer's connection to it.
  *
  * The library owns protocol and order: handshake, rings, pools, IOSQE_IO_LINK, IOSQE_IO_DRAIN,
- * IOSQE_CQE_SKIP_SUCCESS, IORING_OP_NOP, IORING_OP_ASYNC_CANCEL, and a session's end. A driver gets each request when
- * its turn has come, already copied out of the ring, and answers it at once or later. It must not block.
+ * IOSQE_CQE_SKIP_SUCCESS, IORING_OP_NOP, IORING_OP_ASYNC_CANCEL, and a session's end. A driver gets
+ * each request when its turn has come, already copied out of the ring, and answers it at once or
+ * later. It must not block.
  */
 #ifndef PCIDIPC_SCHEME_H
 #define PCIDIPC_SCHEME_H
@@ -18,35 +19,40 @@ struct pcidipc_session;
 
 /* A consumer's pool, as the producer sees it. */
 struct pcidipc_pool_view {
-	int fd;		    /* the memfd, the library's */
-	uint32_t index;	    /* in this session */
+	int fd;		/* the memfd, the library's */
+	uint32_t index; /* in this session */
 	uint64_t bytes;
-	uint64_t iova;	    /* set by pool_attach: where offset 0 lies for the device */
-	uint16_t forwarded; /* set by pool_attach: the index on the connection it was forwarded to */
-	void *base;	    /* mapped here, sparse; NULL when the scheme sets no PCIDIPC_SCHEME_MAP_POOLS */
-	void *driver;	    /* the driver's */
-	uint64_t *chunks;   /* bitmap of the RINGABI_POOL_CHUNKs that the device reaches; the library's */
+	uint64_t iova; /* set by pool_attach: where offset 0 lies for the device */
+	uint16_t
+		forwarded; /* set by pool_attach: the index on the connection it was forwarded to */
+	void *base; /* mapped here, sparse; NULL when the scheme sets no PCIDIPC_SCHEME_MAP_POOLS */
+	void *driver;	  /* the driver's */
+	uint64_t *chunks; /* bitmap of the RINGABI_POOL_CHUNKs that the device reaches; the
+			     library's */
 };
 
 /* A request, from the moment it left the SQ until its CQE. Never moves. */
 struct pcidipc_request {
 	struct io_uring_sqe sqe; /* the library's copy: validate it, then trust it */
-	uint64_t big[2];	 /* big_cqe of the answer, where the ring has it; zeroed before the handler runs */
+	uint64_t big[2]; /* big_cqe of the answer, where the ring has it; zeroed before the handler
+			    runs */
 	struct pcidipc_session *session;
 	struct pcidipc_request *next; /* for the driver's own queues while it holds the request */
-	uint64_t order;		      /* position in the session's submission order; the library's */
+	uint64_t order; /* position in the session's submission order; the library's */
 	struct pcidipc_request *chain; /* next of a LINK chain; the library's */
-	uint16_t slot;		       /* index of this request in its session, < max_cq_entries: a token */
+	uint16_t slot; /* index of this request in its session, < max_cq_entries: a token */
 	uint8_t state;
 	uint8_t flags;
 	uint32_t reserved;
-	_Alignas(64) unsigned char priv[]; /* scheme->request_bytes of the driver's own, not cleared */
+	_Alignas(64) unsigned char priv[]; /* scheme->request_bytes of the driver's own, not cleared
+					    */
 };
 
 #define PCIDIPC_PENDING (-0x7fffffff) /* answered later, by pcidipc_complete */
 
-#define PCIDIPC_SCHEME_MAP_POOLS (1u << 0) /* map consumers' pools, for arguments that lie in them */
-#define PCIDIPC_SCHEME_DMA (1u << 1)	   /* pools must be made reachable by pool_map before use */
+#define PCIDIPC_SCHEME_MAP_POOLS \
+	(1u << 0)		     /* map consumers' pools, for arguments that lie in them */
+#define PCIDIPC_SCHEME_DMA (1u << 1) /* pools must be made reachable by pool_map before use */
 
 struct pcidipc_scheme {
 	const char *name;	 /* for messages */
@@ -62,26 +68,29 @@ struct pcidipc_scheme {
 
 	/* A consumer said hello. 0, or the -errno that it is refused with. Task. May be NULL. */
 	int (*open)(struct pcidipc_session *session, uint32_t open_flags);
-	/* Handle one request: its result, -errno, or PCIDIPC_PENDING. Not a task: must not block or await. */
+	/* Handle one request: its result, -errno, or PCIDIPC_PENDING. Not a task: must not block or
+	 * await. */
 	int (*request)(struct pcidipc_request *request);
 	/* The library has handed over all it had for now: ring doorbells. May be NULL. */
 	void (*flush)(struct pcidipc_session *session);
 	/*
-	 * The consumer wants a pending request canceled, or died: hurry it up if possible. The request must still be
-	 * completed, and only when the device is done with its buffer. 0, -EALREADY (it will finish by itself). May be
-	 * NULL.
+	 * The consumer wants a pending request canceled, or died: hurry it up if possible. The
+	 * request must still be completed, and only when the device is done with its buffer. 0,
+	 * -EALREADY (it will finish by itself). May be NULL.
 	 */
 	int (*cancel)(struct pcidipc_request *request);
 	/* The consumer is gone and none of its requests is pending. Task. May be NULL. */
 	void (*close)(struct pcidipc_session *session);
 
-	/* A pool arrives, a part of it is to be reachable by the device, it goes. Tasks. May be NULL. */
+	/* A pool arrives, a part of it is to be reachable by the device, it goes. Tasks. May be
+	 * NULL. */
 	int (*pool_attach)(struct pcidipc_session *session, struct pcidipc_pool_view *pool);
-	int (*pool_map)(struct pcidipc_session *session, struct pcidipc_pool_view *pool, uint64_t offset,
-			uint64_t bytes);
+	int (*pool_map)(struct pcidipc_session *session, struct pcidipc_pool_view *pool,
+			uint64_t offset, uint64_t bytes);
 	void (*pool_detach)(struct pcidipc_session *session, struct pcidipc_pool_view *pool);
 
-	/* A channel message beyond HELLO, ATTACH_RING, ATTACH_POOL and WAKE: answer it with channel_reply. Task. */
+	/* A channel message beyond HELLO, ATTACH_RING, ATTACH_POOL and WAKE: answer it with
+	 * channel_reply. Task. */
 	void (*message)(struct pcidipc_session *session, struct pcidipc_packet *packet);
 
 	/* The library's; zero them. */
@@ -91,9 +100,10 @@ struct pcidipc_scheme {
 
 /* A listening socket that serves a scheme. `session_flags` are handed to sessions (e.g. admin). */
 struct pcidipc_listener;
-/* Accept consumers on `fd` (listening, SOCK_SEQPACKET; stays the caller's). The scheme stays in place. */
-int pcidipc_listen(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int fd, uint32_t session_flags,
-		   struct pcidipc_listener **listener);
+/* Accept consumers on `fd` (listening, SOCK_SEQPACKET; stays the caller's). The scheme stays in
+ * place. */
+int pcidipc_listen(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int fd,
+		   uint32_t session_flags, struct pcidipc_listener **listener);
 /* Stop accepting. Sessions go on. */
 void pcidipc_listener_close(struct pcidipc_listener *listener);
 /* Serve one connected channel, which it takes over, on failure too. */
@@ -111,8 +121,8 @@ int pcidipc_session_channel(const struct pcidipc_session *session);
 /* The pid of the consumer when it connected, for messages. */
 int pcidipc_session_pid(const struct pcidipc_session *session);
 /*
- * End a session from this side (-errno for the log): no more requests are taken, pending ones are canceled, then
- * close is called. Sessions of a scheme end by themselves when their consumer goes.
+ * End a session from this side (-errno for the log): no more requests are taken, pending ones are
+ * canceled, then close is called. Sessions of a scheme end by themselves when their consumer goes.
  */
 void pcidipc_session_end(struct pcidipc_session *session, int error);
 /* End all of a scheme's sessions and wait until they are gone. Task. */
@@ -122,23 +132,25 @@ void pcidipc_session_event(struct pcidipc_session *session, uint32_t event);
 void pcidipc_scheme_event(struct pcidipc_scheme *scheme, uint32_t event);
 uint32_t pcidipc_scheme_sessions(const struct pcidipc_scheme *scheme);
 
-/* Answer a request that was PENDING. Its big[] goes along on rings that have it. Not from its own handler. */
+/* Answer a request that was PENDING. Its big[] goes along on rings that have it. Not from its own
+ * handler. */
 void pcidipc_complete(struct pcidipc_request *request, int32_t res);
 
 /* The pool that `index` names, or NULL. */
 struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *session, uint32_t index);
 
 /*
- * Make bytes [offset, offset + bytes) of pool `index` reachable by the device for this request. 0: *iova is where they
- * lie. -ENXIO: no such pool; -EFAULT: outside of it; PCIDIPC_PENDING: a chunk has to be mapped first: return
- * PCIDIPC_PENDING too, and the handler is called again for the same request when it is (or the request completes with
- * the error). Hot path: two comparisons and a bit test.
+ * Make bytes [offset, offset + bytes) of pool `index` reachable by the device for this request. 0:
+ * *iova is where they lie. -ENXIO: no such pool; -EFAULT: outside of it; PCIDIPC_PENDING: a chunk
+ * has to be mapped first: return PCIDIPC_PENDING too, and the handler is called again for the same
+ * request when it is (or the request completes with the error). Hot path: two comparisons and a bit
+ * test.
  */
-int pcidipc_request_reach(struct pcidipc_request *request, uint32_t index, uint64_t offset, uint64_t bytes,
-			  uint64_t *iova);
+int pcidipc_request_reach(struct pcidipc_request *request, uint32_t index, uint64_t offset,
+			  uint64_t bytes, uint64_t *iova);
 /* The same for memory that this process itself reads or writes (needs PCIDIPC_SCHEME_MAP_POOLS). */
-int pcidipc_request_map(struct pcidipc_request *request, uint32_t index, uint64_t offset, uint64_t bytes,
-			void **address);
+int pcidipc_request_map(struct pcidipc_request *request, uint32_t index, uint64_t offset,
+			uint64_t bytes, void **address);
 
 struct pcidipc_session_stats {
 	uint64_t sqes;
@@ -147,6 +159,7 @@ struct pcidipc_session_stats {
 	uint32_t pending;
 	uint32_t pools;
 };
-void pcidipc_session_stats(const struct pcidipc_session *session, struct pcidipc_session_stats *stats);
+void pcidipc_session_stats(const struct pcidipc_session *session,
+			   struct pcidipc_session_stats *stats);
 
 #endif

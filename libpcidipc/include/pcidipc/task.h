@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tasks: functions with a small stack of their own on the loop's thread, so that control flows (bring a controller up,
- * attach a pool along a chain of processes) are written top to bottom. A task runs until it awaits; it is resumed by
- * the loop, never from inside the call that made it ready. Stacks have a guard page and PCIDIPC_TASK_STACK bytes.
+ * Tasks: functions with a small stack of their own on the loop's thread, so that control flows
+ * (bring a controller up, attach a pool along a chain of processes) are written top to bottom. A
+ * task runs until it awaits; it is resumed by the loop, never from inside the call that made it
+ * ready. Stacks have a guard page and PCIDIPC_TASK_STACK bytes.
  */
 #ifndef PCIDIPC_TASK_H
 #define PCIDIPC_TASK_H
@@ -31,7 +32,8 @@ void pcidipc_post(struct pcidipc_completion *completion, int32_t res);
 
 /* Suspend the calling task for `ns`. */
 void pcidipc_task_sleep(uint64_t ns);
-/* Suspend until `fd` shows one of `events` or `ns` have passed (0: no limit). Returns events, or -ETIMEDOUT. */
+/* Suspend until `fd` shows one of `events` or `ns` have passed (0: no limit). Returns events, or
+ * -ETIMEDOUT. */
 int pcidipc_task_wait_fd(int fd, unsigned events, uint64_t ns);
 /* Let everything else run once. */
 void pcidipc_task_yield(void);
