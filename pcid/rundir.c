@@ -108,24 +108,24 @@ static bool in_use(struct pcid *pcid, const char *path)
 	return false;
 }
 
-static void sweep_kind(struct pcid *pcid, const char *kind)
+/* Remove a directory of the runtime directory's with what lies in it, but for sockets that are in
+ * use. */
+static void sweep_directory(struct pcid *pcid, const char *name)
 {
 	char path[512];
 	struct dirent *entry;
 	DIR *dir;
 
-	snprintf(path, sizeof(path), "%s/%s", pcid->runtime_dir, kind);
+	snprintf(path, sizeof(path), "%s/%s", pcid->runtime_dir, name);
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir))) {
-		struct stat st;
-
-		snprintf(path, sizeof(path), "%s/%s/%s", pcid->runtime_dir, kind, entry->d_name);
-		if (!lstat(path, &st) && S_ISSOCK(st.st_mode) && !in_use(pcid, path))
-			unlink(path);
+		snprintf(path, sizeof(path), "%s/%s/%s", pcid->runtime_dir, name, entry->d_name);
+		if (!in_use(pcid, path))
+			unlink(path); /* no directory is */
 	}
 	if (dir)
 		closedir(dir);
-	snprintf(path, sizeof(path), "%s/%s", pcid->runtime_dir, kind);
+	snprintf(path, sizeof(path), "%s/%s", pcid->runtime_dir, name);
 	rmdir(path); /* if that left it empty */
 }
 
@@ -143,7 +143,7 @@ void pcid_rundir_sweep(struct pcid *pcid)
 
 	while (dir && (entry = readdir(dir)))
 		if (is_kind(entry->d_name))
-			sweep_kind(pcid, entry->d_name);
+			sweep_directory(pcid, entry->d_name);
 	if (dir)
 		closedir(dir);
 }
@@ -155,7 +155,7 @@ void pcid_rundir_close(struct pcid *pcid)
 		return;
 	if (*pcid->bus_dir) {
 		pcid_rundir_sweep(pcid);
-		rmdir(pcid->bus_dir);
+		sweep_directory(pcid, ".bus");
 	}
 	close(pcid->lock_fd);
 	pcid->lock_fd = -1;

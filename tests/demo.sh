@@ -77,7 +77,6 @@ say "What it found, and which driver it started"
 run pcidctl list
 run pcidctl tree
 run pcidctl disks
-run pcidctl irq
 
 say "The file onto the disk. The device reads it straight from pcidctl's memory"
 run pcidctl disk write nvme0n1 --input input --flush
@@ -90,6 +89,9 @@ printf '$ %s\n' 'sha256sum input output; head -c 128M disk.img | sha256sum'
 sums=$(sha256sum input output && head -c 128M disk.img | sha256sum) || fail "sha256sum failed"
 echo "$sums"
 [ "$(echo "$sums" | cut -c 1-64 | sort -u | wc -l)" -eq 1 ] || fail "the checksums differ"
+
+say "The controller's interrupts: masked while its driver works, unmasked when it is idle"
+run pcidctl irq
 
 say "That is all: stop pcid, which stops the driver and QEMU"
 printf '$ kill %s\n' "$pcid"

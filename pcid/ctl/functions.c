@@ -39,6 +39,13 @@ static void print_list(struct json_object *list)
 	table_print(table);
 }
 
+/* Addresses have fixed widths, so their order is that of their text. */
+static int by_address(const void *a, const void *b)
+{
+	return strcmp(field_string(*(struct json_object *const *)a, "address", ""),
+		      field_string(*(struct json_object *const *)b, "address", ""));
+}
+
 int cmd_list(struct ctl *ctl)
 {
 	struct json_object *list;
@@ -46,6 +53,7 @@ int cmd_list(struct ctl *ctl)
 
 	if (code)
 		return code;
+	json_object_array_sort(list, by_address);
 	if (ctl->json)
 		return ctl_print_json(ctl, named_functions(list));
 	print_list(list);

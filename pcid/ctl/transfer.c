@@ -288,7 +288,7 @@ static bool collect(struct transfer *t)
 		take_cqe(t, &cqe);
 	if (got >= 0)
 		return true;
-	stop_with(t, got, "the connection to the disk's driver was lost at",
+	stop_with(t, got, "the connection was lost at",
 		  slot_at(t, t->head)->off + slot_at(t, t->head)->skip);
 	return false;
 }
@@ -532,7 +532,9 @@ static int report(struct transfer *t)
 	report_text(t, seconds);
 	if (t->error)
 		ctl_fail(t->ctl, code, t->error, "disk %s: %s byte %" PRIu64 ": %s",
-			 t->ctl->args[0], t->error_at, t->error_off, strerror(-t->error));
+			 t->ctl->args[0], t->error_at, t->error_off,
+			 t->error == -ENOTCONN ? "its driver died; pcid starts it again"
+					       : strerror(-t->error));
 	return code;
 }
 
