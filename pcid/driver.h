@@ -56,6 +56,7 @@ struct pcid_vector {
 struct pcid_irq {
 	uint32_t kind, count; /* count 0: none allocated */
 	bool maskable, function_masked;
+	bool unsettled; /* the bus's masks may differ from the driver's: pcid_irq_settle */
 	struct pcid_vector vector[RINGABI_MSG_MAX_FDS];
 };
 
@@ -194,6 +195,12 @@ int pcid_irq_alloc(struct pcid_driver *d, unsigned least, unsigned most, int *fd
 /* -ERANGE, -EAGAIN (the bus's queue is full: call again with the same arguments), or 0. */
 int pcid_irq_mask(struct pcid_driver *d, unsigned vector, bool masked);
 int pcid_irq_mask_all(struct pcid_driver *d, bool masked);
+/*
+ * A mask of the whole function was given up when the bus may have taken a part of it. Until the
+ * vectors are back to what the driver knows (settle: 0, or -EAGAIN as above) no other mask goes.
+ */
+void pcid_irq_unsettle(struct pcid_driver *d);
+int pcid_irq_settle(struct pcid_driver *d);
 /* Forget the vectors. `freed`: the bus has freed its side already. Task. */
 void pcid_irq_free(struct pcid_driver *d, bool freed);
 

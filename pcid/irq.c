@@ -30,6 +30,7 @@ static void forward(struct pcid_vector *v)
 	(void)!send(v->relay_fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* As agreed with the driver; the bus may lag behind it. */
 static bool effectively_masked(const struct pcid_vector *v)
 {
 	return v->masked || v->driver->irq.function_masked;
@@ -52,10 +53,9 @@ static void fired(struct pcidipc_watch *watch, unsigned events)
 
 /* ---- masks ---- */
 
-/* Bring the vector to what its mask and the function's say. -EAGAIN: the bus's queue is full. */
-static int apply(struct pcid_driver *d, struct pcid_vector *v)
+/* Bring the vector to `masked`. -EAGAIN: the bus's queue is full. */
+static int apply(struct pcid_driver *d, struct pcid_vector *v, bool masked)
 {
-	bool masked = effectively_masked(v);
 	int ret;
 
 	if (!d->irq.maskable) {
@@ -73,6 +73,11 @@ static int apply(struct pcid_driver *d, struct pcid_vector *v)
 	return ret;
 }
 
+/*
+ * A mask counts from when the bus has taken it, not from when it was asked for: a request that is
+ * canceled while it waits must leave no trace, or the next change of the function's mask would
+ * mask a vector that its driver believes open, and its interrupts would be lost.
+ */
 int pcid_irq_mask(struct pcid_driver *d, unsigned vector, bool masked)
 {
 	struct pcid_vector *v;
@@ -81,10 +86,10 @@ int pcid_irq_mask(struct pcid_driver *d, unsigned vector, bool masked)
 	if (vector >= d->irq.count)
 		return -ERANGE;
 	v = &d->irq.vector[vector];
-	v->masked = masked;
-	ret = apply(d, v);
+	ret = apply(d, v, masked || d->irq.function_masked);
 	if (ret)
 		return ret;
+	v->masked = masked;
 	if (masked)
 		v->masks++;
 	else
@@ -97,10 +102,26 @@ int pcid_irq_mask_all(struct pcid_driver *d, bool masked)
 {
 	int ret = 0;
 
-	d->irq.function_masked = masked;
 	for (unsigned i = 0; i < d->irq.count && !ret; i++)
-		ret = apply(d, &d->irq.vector[i]);
+		ret = apply(d, &d->irq.vector[i], masked || d->irq.vector[i].masked);
+	if (!ret)
+		d->irq.function_masked = masked;
 	return ret;
+}
+
+void pcid_irq_unsettle(struct pcid_driver *d)
+{
+	d->irq.unsettled = d->irq.count && d->irq.maskable;
+}
+
+int pcid_irq_settle(struct pcid_driver *d)
+{
+	int ret = d->irq.unsettled ? pcid_irq_mask_all(d, d->irq.function_masked) : 0;
+
+	if (ret == -EAGAIN)
+		return ret;
+	d->irq.unsettled = false; /* other errors: the function is gone */
+	return 0;
 }
 
 /* ---- allocating ---- */
@@ -178,8 +199,10 @@ int pcid_irq_alloc(struct pcid_driver *d, unsigned least, unsigned most, int *fd
 		pcid_irq_free(d, false);
 		return ret;
 	}
-	/* The function may have been masked before it had vectors. */
-	pcid_irq_mask_all(d, d->irq.function_masked);
+	/* The function may have been masked before it had vectors. What the bus does not take now
+	 * goes before the driver's next mask. */
+	pcid_irq_unsettle(d);
+	pcid_irq_settle(d);
 	return (int)irqs.count;
 }
 

@@ -303,7 +303,10 @@ static int check_unused(const struct io_uring_sqe *sqe, const struct ringabi_pci
 static int run_ordered(struct pcid_driver *d, struct pcidipc_request *rq,
 		       const struct command *command, const struct ringabi_pci_arg *arg)
 {
-	int ret = d->parked.first ? -EAGAIN : command->run(d, rq, arg);
+	int ret = d->parked.first ? -EAGAIN : pcid_irq_settle(d);
+
+	if (!ret)
+		ret = command->run(d, rq, arg);
 
 	if (ret != -EAGAIN)
 		return ret;
@@ -333,6 +336,8 @@ static int serve(struct pcidipc_request *rq)
 
 void pcid_parked_run(struct pcid_driver *d)
 {
+	if (pcid_irq_settle(d))
+		return;
 	while (d->parked.first) {
 		struct pcidipc_request *rq = d->parked.first;
 		struct ringabi_pci_arg arg = pcid_request_arg(rq);
@@ -354,6 +359,9 @@ static int cancel(struct pcidipc_request *rq)
 	if (rq->sqe.opcode != IORING_OP_URING_CMD || rq->sqe.cmd_op >> 8 != RINGABI_INTERFACE_PCI ||
 	    !queue)
 		return -EALREADY;
+	if (rq->sqe.cmd_op == RINGABI_PCI_IRQ_MASK_ALL ||
+	    rq->sqe.cmd_op == RINGABI_PCI_IRQ_UNMASK_ALL)
+		pcid_irq_unsettle(driver_of(rq));
 	queue_remove(queue, rq);
 	pcidipc_complete(rq, -ECANCELED);
 	return 0;

@@ -21,6 +21,7 @@ struct fake_bus {
 	int efd[64]; /* the device's own copies */
 	unsigned nvec;
 	bool full;	 /* posted requests get -EAGAIN */
+	unsigned room;	 /* how many a full bus takes first */
 	int reset_error; /* what reset answers */
 	uint64_t next_iova;
 	unsigned mask_calls, maps, attached;
