@@ -110,6 +110,7 @@ struct pcid_driver {
 	struct pcid_queue parked;	 /* until the bus takes more */
 	bool working;
 	struct pcidipc_task_mutex bus_lock; /* around what changes the function's state */
+	bool resetting;			    /* registers and masks wait */
 	struct pcid_irq irq;
 	struct pcidipc_list pools;
 	uint64_t mapped_bytes;
@@ -178,6 +179,11 @@ void pcid_parked_run(struct pcid_driver *d);
 struct ringabi_pci_arg pcid_request_arg(const struct pcidipc_request *request);
 /* Hand a request to the driver's worker task. PCIDIPC_PENDING or -ENOMEM. */
 int pcid_slow(struct pcid_driver *d, struct pcidipc_request *request);
+/*
+ * Reset the function. Its vectors do not survive that; until it is done registers and masks wait,
+ * for the bus has no vector to mask. Task, with bus_lock held.
+ */
+int pcid_function_reset(struct pcid_driver *d);
 /* May these bytes be written? 0, -EPERM (see ringabi/pci.h), -ENXIO. `value` matters for the reset
  * bits. */
 int pcid_config_writable(const struct pcid_function *f, unsigned offset, unsigned width,

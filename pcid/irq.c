@@ -116,7 +116,10 @@ void pcid_irq_unsettle(struct pcid_driver *d)
 
 int pcid_irq_settle(struct pcid_driver *d)
 {
-	int ret = d->irq.unsettled ? pcid_irq_mask_all(d, d->irq.function_masked) : 0;
+	int ret = 0;
+
+	if (d->irq.unsettled)
+		ret = pcid_irq_mask_all(d, d->irq.function_masked);
 
 	if (ret == -EAGAIN)
 		return ret;

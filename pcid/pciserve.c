@@ -303,7 +303,7 @@ static int check_unused(const struct io_uring_sqe *sqe, const struct ringabi_pci
 static int run_ordered(struct pcid_driver *d, struct pcidipc_request *rq,
 		       const struct command *command, const struct ringabi_pci_arg *arg)
 {
-	int ret = d->parked.first ? -EAGAIN : pcid_irq_settle(d);
+	int ret = d->parked.first || d->resetting ? -EAGAIN : pcid_irq_settle(d);
 
 	if (!ret)
 		ret = command->run(d, rq, arg);
@@ -336,7 +336,7 @@ static int serve(struct pcidipc_request *rq)
 
 void pcid_parked_run(struct pcid_driver *d)
 {
-	if (pcid_irq_settle(d))
+	if (d->resetting || pcid_irq_settle(d))
 		return;
 	while (d->parked.first) {
 		struct pcidipc_request *rq = d->parked.first;

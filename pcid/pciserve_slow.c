@@ -83,13 +83,16 @@ static int enable(struct pcid_driver *d, const struct ringabi_pci_arg *arg)
 					     arg->value & RINGABI_PCI_ENABLE_MASTER);
 }
 
-/* Vectors do not survive a reset; the driver allocates new ones. */
-static int reset(struct pcid_driver *d)
+int pcid_function_reset(struct pcid_driver *d)
 {
-	int ret = d->function->bus->ops->reset(d->function);
+	int ret;
 
+	d->resetting = true;
+	ret = d->function->bus->ops->reset(d->function);
+	d->resetting = false;
 	if (!ret)
 		pcid_irq_free(d, true);
+	pcid_parked_run(d);
 	return ret;
 }
 
@@ -107,7 +110,7 @@ static int run(struct pcid_driver *d, struct pcidipc_request *rq)
 	case RINGABI_PCI_ENABLE:
 		return enable(d, &arg);
 	case RINGABI_PCI_RESET:
-		return reset(d);
+		return pcid_function_reset(d);
 	}
 	return -EOPNOTSUPP;
 }

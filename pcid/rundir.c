@@ -108,20 +108,25 @@ static bool in_use(struct pcid *pcid, const char *path)
 	return false;
 }
 
-/* Remove a directory of the runtime directory's with what lies in it, but for sockets that are in
- * use. */
+/*
+ * Remove a directory of the runtime directory's, with the sockets in it that nobody uses. Only
+ * sockets: a runtime directory may be any directory, and files in it somebody's. .bus is pcid's own
+ * and goes with all that lies in it.
+ */
 static void sweep_directory(struct pcid *pcid, const char *name)
 {
 	char path[512];
 	struct dirent *entry;
+	struct stat st;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "%s/%s", pcid->runtime_dir, name);
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir))) {
 		snprintf(path, sizeof(path), "%s/%s/%s", pcid->runtime_dir, name, entry->d_name);
-		if (!in_use(pcid, path))
-			unlink(path); /* no directory is */
+		if (!lstat(path, &st) && (S_ISSOCK(st.st_mode) || *name == '.') &&
+		    !in_use(pcid, path))
+			unlink(path);
 	}
 	if (dir)
 		closedir(dir);

@@ -169,10 +169,8 @@ static void stop_function(struct pcid_driver *d)
 	int ret;
 
 	pcidipc_task_lock(&d->bus_lock);
-	ret = ops->reset(d->function);
-	if (!ret)
-		pcid_irq_free(d, true);
-	else if (ret != -ENODEV)
+	ret = pcid_function_reset(d);
+	if (ret && ret != -ENODEV)
 		ret = ops->enable(d->function, false, false);
 	pcidipc_task_unlock(&d->bus_lock);
 	if (ret && ret != -ENODEV)

@@ -81,6 +81,8 @@ static int reset(struct pcid_function *f)
 	struct fake_bus *fake = fake_of(f);
 
 	note(fake, 'R');
+	while (fake->hold_reset)
+		pcidipc_task_yield();
 	if (fake->reset_error)
 		return fake->reset_error;
 	free_vectors(fake);

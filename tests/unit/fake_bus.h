@@ -23,6 +23,7 @@ struct fake_bus {
 	bool full;	 /* posted requests get -EAGAIN */
 	unsigned room;	 /* how many a full bus takes first */
 	int reset_error; /* what reset answers */
+	bool hold_reset; /* it takes its time */
 	uint64_t next_iova;
 	unsigned mask_calls, maps, attached;
 	char log[4096]; /* order of what happened: one letter each, see fake_bus.c */

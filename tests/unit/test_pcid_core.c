@@ -858,6 +858,45 @@ static void test_reset(void)
 	finish_vectors();
 }
 
+static void hold_reset(struct core_rig *r, void *arg)
+{
+	r->fake->hold_reset = *(bool *)arg;
+}
+
+/* While the function is reset it has no vectors that could be masked: masks wait, in order. */
+static void test_masks_during_reset(void)
+{
+	struct io_uring_sqe reset = sqe_of(RINGABI_PCI_RESET, 0, 0, 0, 0);
+	struct io_uring_sqe mask = sqe_of(RINGABI_PCI_IRQ_MASK, 0, 1, 0, 0);
+	struct pcidipc_consumer *c;
+	unsigned parked = 0;
+	bool hold = true;
+
+	begin_vectors(true);
+	c = pcidipc_pci_consumer(pci);
+	core_rig_call(&rig, hold_reset, &hold);
+	push(1, &reset);
+	CU_ASSERT_EQUAL(pcidipc_submit(c), 0);
+	while (!strchr(rig.fake->log, 'R'))
+		core_rig_call(&rig, parked_count, &parked);
+	push(2, &mask);
+	CU_ASSERT_EQUAL(pcidipc_submit(c), 0);
+	while (!parked)
+		core_rig_call(&rig, parked_count, &parked);
+	core_rig_call(&rig, set_drained, NULL); /* another driver's writes went: not yet */
+	core_rig_call(&rig, parked_count, &parked);
+	CU_ASSERT_EQUAL(parked, 1);
+	hold = false;
+	core_rig_call(&rig, hold_reset, &hold);
+	CU_ASSERT_EQUAL(pcidipc_submit_and_wait(c, 2), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL_FATAL(pcidipc_next_cqe(c, &cqe), 1);
+		CU_ASSERT_EQUAL(cqe.res, cqe.user_data == 1 ? 0 : -ERANGE);
+	}
+	CU_ASSERT_EQUAL(rig.fake->mask_calls, 0);
+	finish_vectors();
+}
+
 /* ---- pools ---- */
 
 static int map(uint16_t index, uint64_t offset, uint32_t bytes)
@@ -1062,6 +1101,7 @@ static CU_TestInfo tests[] = {
 	{"masks against a model, by relay", test_model_by_relay},
 	{"a relay that nobody reads", test_unread_relay},
 	{"reset", test_reset},
+	{"masks during a reset", test_masks_during_reset},
 	{"pools and their quota", test_pools},
 	{"reset before unmapping", test_pools_at_the_end},
 	{"services", test_publish},
