@@ -13,6 +13,7 @@ CC := gcc
 endif
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
+LIBEXECDIR ?= $(PREFIX)/libexec/pcid
 DESTDIR ?=
 VERSION := 0.1.0
 SOVERSION := 0
@@ -51,6 +52,15 @@ QEMU_TESTS := $(patsubst tests/qemu/%.c,$(B)/tests/%,$(QEMU_SRC))
 .PHONY: all tests clean
 all: $(LIB_SO) $(B)/lib/libpcidipc.so $(PROGRAMS)
 tests: all $(UNIT_TESTS) $(QEMU_TESTS)
+
+# What is compiled in and may change from one make to the next (install with another PREFIX): rebuilt when it does.
+PATHS := -DPCID_DRIVER_DIR='"$(LIBEXECDIR)"' -DPCID_CONFIG_DIR='"$(SYSCONFDIR)/pcid.d"'
+$(call objs,pcid/main.c pcid/options.c pcid/config.c): CPPFLAGS += $(PATHS)
+$(call objs,pcid/main.c pcid/options.c pcid/config.c): $(B)/paths
+.PHONY: FORCE
+$(B)/paths: FORCE
+	@mkdir -p $(@D)
+	@echo "$(LIBEXECDIR) $(SYSCONFDIR)" | cmp -s - $@ || echo "$(LIBEXECDIR) $(SYSCONFDIR)" >$@
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -102,7 +112,6 @@ clean:
 BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 LIBDIR ?= $(PREFIX)/lib
-LIBEXECDIR ?= $(PREFIX)/libexec/pcid
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 INSTALL ?= install

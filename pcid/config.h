@@ -7,7 +7,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#ifndef PCID_CONFIG_DIR /* the Makefile gives what it installs to */
 #define PCID_CONFIG_DIR "/etc/pcid.d"
+#endif
 #define PCID_KEEP_ID ((uid_t)-1) /* an owner or group that stays pcid's own */
 
 #define PCID_MAX_ARGS 64

@@ -147,22 +147,45 @@ static int watch_signals(struct app *app)
 
 /* ---- setting up ---- */
 
+/* Where pcid lies, if the drivers can be found from there: beside it in a build tree, in
+ * ../libexec/pcid in an installation that was moved. Or NULL. */
+static char *neighbours_dir(void)
+{
+	static const char *const places[] = {"", "/../libexec/pcid"};
+	char *self = realpath("/proc/self/exe", NULL);
+	char *slash = self ? strrchr(self, '/') : NULL;
+	char *found = NULL;
+	char path[4096];
+
+	if (slash)
+		*slash = '\0';
+	for (size_t i = 0; slash && !found && i < sizeof(places) / sizeof(*places); i++) {
+		int n = snprintf(path, sizeof(path), "%s%s/nvmed", self, places[i]);
+
+		if ((size_t)n >= sizeof(path) || access(path, X_OK))
+			continue;
+		path[n - (int)strlen("/nvmed")] = '\0';
+		found = realpath(path, NULL);
+	}
+	free(self);
+	return found;
+}
+
 static int find_driver_dir(struct pcid *pcid)
 {
 	const char *given = pcid->options.driver_dir;
-	char *real = realpath(given ? given : "/proc/self/exe", NULL);
-	char *slash;
+	char *real = given ? realpath(given, NULL) : neighbours_dir();
 	int ret = 0;
 
-	if (!real) {
+	if (!real && given) {
 		ret = -errno;
-		pcidipc_err("driver directory %s: %s", given ? given : "/proc/self/exe",
-			    strerror(errno));
+		pcidipc_err("driver directory %s: %s", given, strerror(errno));
 		return ret;
 	}
-	slash = given ? NULL : strrchr(real, '/');
-	if (slash)
-		*slash = '\0';
+	if (!real)
+		real = strdup(PCID_DRIVER_DIR);
+	if (!real)
+		return -ENOMEM;
 	if ((size_t)snprintf(pcid->driver_dir, sizeof(pcid->driver_dir), "%s", real) >=
 	    sizeof(pcid->driver_dir)) {
 		pcidipc_err(
@@ -193,6 +216,23 @@ static int make_bus(struct pcid *pcid)
 	else
 		pcid_take_bus(pcid, bus);
 	return ret;
+}
+
+/* 0, or 1: something is wrong, and the log says what. */
+static int check_config(const struct pcid_options *options)
+{
+	struct pcid_config *config;
+	bool good;
+
+	if (pcid_config_load(options->config, &config))
+		return 1;
+	good = !config->bad_files;
+	if (good && !config->files)
+		puts("no configuration file: the built-in configuration holds");
+	else if (good)
+		printf("%s: good\n", options->config ? options->config : PCID_CONFIG_DIR);
+	pcid_config_free(config);
+	return good ? 0 : 1;
 }
 
 static int set_up(struct app *app)
@@ -242,6 +282,8 @@ int main(int argc, char **argv)
 		return ret < 0 ? 2 : 0;
 	pcidipc_log_init("pcid", (enum pcidipc_log_level)app.pcid.options.log_level);
 	umask(077);
+	if (app.pcid.options.check_config)
+		return check_config(&app.pcid.options);
 	if (geteuid())
 		pcidipc_info("not root: drivers run as pcid's own user; the rest of their "
 			     "confinement holds");

@@ -18,7 +18,10 @@ static const char help[] =
 	"      --config PATH      configuration: a file, or a directory of *.conf (" PCID_CONFIG_DIR
 	")\n"
 	"      --runtime-dir DIR  sockets (" PCID_RUNTIME_DIR ", or $PCID_RUNTIME_DIR)\n"
-	"      --driver-dir DIR   where drivers' commands are (pcid's own directory)\n"
+	"      --driver-dir DIR   where drivers' commands are (pcid's own directory or\n"
+	"                         ../libexec/pcid from there, if nvmed is in it; else\n"
+	"                         " PCID_DRIVER_DIR ")\n"
+	"      --check-config     read the configuration, say what is wrong with it, and end\n"
 	"      --ready-fd N       write a newline to file descriptor N when ready, and close it\n"
 	"  -v, --verbose          more messages; twice: still more\n"
 	"  -q, --quiet            errors only\n"
@@ -33,6 +36,7 @@ enum {
 	OPTION_CONFIG,
 	OPTION_RUNTIME_DIR,
 	OPTION_DRIVER_DIR,
+	OPTION_CHECK_CONFIG,
 	OPTION_READY_FD,
 	OPTION_VERSION,
 	OPTION_HELP,
@@ -43,6 +47,7 @@ static const struct option long_options[] = {
 	{"config", required_argument, NULL, OPTION_CONFIG},
 	{"runtime-dir", required_argument, NULL, OPTION_RUNTIME_DIR},
 	{"driver-dir", required_argument, NULL, OPTION_DRIVER_DIR},
+	{"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
 	{"ready-fd", required_argument, NULL, OPTION_READY_FD},
 	{"verbose", no_argument, NULL, 'v'},
 	{"quiet", no_argument, NULL, 'q'},
@@ -94,6 +99,9 @@ static int take(struct pcid_options *o, int option)
 		return 0;
 	case OPTION_DRIVER_DIR:
 		o->driver_dir = optarg;
+		return 0;
+	case OPTION_CHECK_CONFIG:
+		o->check_config = true;
 		return 0;
 	case OPTION_READY_FD:
 		return take_ready_fd(o, optarg);

@@ -12,12 +12,16 @@
 #include "list.h"
 
 #define PCID_RUNTIME_DIR "/run/pcid"
+#ifndef PCID_DRIVER_DIR /* the Makefile gives what it installs to */
+#define PCID_DRIVER_DIR "/usr/local/libexec/pcid"
+#endif
 
 struct pcid_options {
 	const char *bus;
 	const char *config; /* NULL: PCID_CONFIG_DIR, if it is there */
 	const char *runtime_dir;
-	const char *driver_dir; /* NULL: pcid's own directory */
+	const char *driver_dir; /* NULL: found from where pcid lies, else PCID_DRIVER_DIR */
+	bool check_config;	/* that only */
 	int ready_fd;		/* -1: none */
 	int log_level;
 	char **bus_args; /* NULL-terminated; what follows "--" */
