@@ -18,7 +18,15 @@
 #define NOBODY 65534
 #define MAX_QUOTA_MIB (16 << 20)
 #define MAX_STEM 15
+#define MAX_FILE_BYTES (1u << 20)
 #define STEM_LETTERS "abcdefghijklmnopqrstuvwxyz"
+
+/*
+ * libconfuse takes a file that ends within a section for a good one, so a file cut short would lose
+ * a "mode" unnoticed. Behind each file an assignment is put which is good at the top only.
+ */
+#define END "end_of_this_file"
+#define MISSING_BRACE "the file ends within a section: a } is missing"
 
 static cfg_opt_t driver_options[] = {
 	CFG_STR("below", "pci", CFGF_NONE),	  CFG_INT("vendor", -1, CFGF_NONE),
@@ -45,6 +53,7 @@ static cfg_opt_t file_options[] = {
 	CFG_INT("user_dma_quota_mib", 0, CFGF_NONE),
 	CFG_STR("control_group", NULL, CFGF_NODEFAULT),
 	CFG_STR("control_mode", NULL, CFGF_NODEFAULT),
+	CFG_INT(END, 0, CFGF_NONE),
 	CFG_END(),
 };
 
@@ -53,7 +62,8 @@ static void report(cfg_t *cfg, const char *format, va_list args)
 	char text[512];
 
 	vsnprintf(text, sizeof(text), format, args);
-	pcidipc_err("%s:%d: %s", cfg->filename ? cfg->filename : "?", cfg->line, text);
+	pcidipc_err("%s:%d: %s", cfg->filename ? cfg->filename : "?", cfg->line,
+		    strstr(text, END) ? MISSING_BRACE : text);
 }
 
 /* ---- checks of single values, called right after the value was read ---- */
@@ -401,9 +411,49 @@ static int take_all(struct pcid_config *config, cfg_t *cfg)
 	return ret;
 }
 
+/* The file's text with END behind it. The caller frees *text. */
+static int read_whole(FILE *file, const char *name, char **text)
+{
+	static const char end[] = "\n" END " = 1\n";
+	char *whole = malloc(MAX_FILE_BYTES + sizeof(end));
+	size_t n;
+
+	if (!whole)
+		return -ENOMEM;
+	n = fread(whole, 1, MAX_FILE_BYTES, file);
+	if (!ferror(file) && feof(file) && !memchr(whole, '\0', n)) {
+		memcpy(whole + n, end, sizeof(end));
+		*text = whole;
+		return 0;
+	}
+	pcidipc_err("%s: %s", name,
+		    ferror(file) ? "it cannot be read"
+		    : feof(file) ? "it has a 0 byte: it is no text"
+				 : "it is too large: the limit is 1 MiB");
+	free(whole);
+	return -EINVAL;
+}
+
+static int parse(struct pcid_config *config, cfg_t *cfg, const char *text)
+{
+	FILE *file = fmemopen((void *)text, strlen(text), "r");
+	int ret;
+
+	if (!file)
+		return -errno;
+	ret = cfg_parse_fp(cfg, file) == CFG_SUCCESS ? 0 : -EINVAL;
+	fclose(file);
+	if (!ret && !cfg_getint(cfg, END)) {
+		pcidipc_err("%s: the file ends within a comment or a string", cfg->filename);
+		ret = -EINVAL;
+	}
+	return ret ? ret : take_all(config, cfg);
+}
+
 int pcid_config_read(struct pcid_config *config, FILE *file, const char *name)
 {
 	cfg_t *cfg = cfg_init(file_options, CFGF_NONE);
+	char *text = NULL;
 	int ret = -ENOMEM;
 
 	if (!cfg)
@@ -412,7 +462,10 @@ int pcid_config_read(struct pcid_config *config, FILE *file, const char *name)
 	set_checks(cfg);
 	cfg->filename = strdup(name);
 	if (cfg->filename)
-		ret = cfg_parse_fp(cfg, file) == CFG_SUCCESS ? take_all(config, cfg) : -EINVAL;
+		ret = read_whole(file, name, &text);
+	if (!ret)
+		ret = parse(config, cfg, text);
+	free(text);
 	cfg_free(cfg);
 	return ret;
 }

@@ -88,7 +88,7 @@ static struct json_object *do_show(struct pcid *pcid, const char *where)
 	if (!where)
 		return failure(-EINVAL, "\"show\" needs a \"function\"");
 	if (!f)
-		return failure(-ENOENT, "there is no function %.64s", where);
+		return failure(-ENOENT, "there is no function %.64s; \"list\" has them all", where);
 	return success(pcid_report_function(pcid, f));
 }
 
@@ -102,7 +102,7 @@ static struct json_object *do_restart(struct pcid *pcid, const char *where)
 	if (!d && pcid_find_function(pcid, where))
 		return failure(-ENOENT, "function %.64s has no driver", where);
 	if (!d)
-		return failure(-ENOENT, "there is no function %.64s", where);
+		return failure(-ENOENT, "there is no function %.64s; \"list\" has them all", where);
 	pcid_driver_stop(d, PCID_STOP_RESTART);
 	result = json_object_new_object();
 	json_object_object_add(result, "function", json_object_new_string(d->where));

@@ -39,7 +39,8 @@ static int control_connect(const struct ctl *ctl, int *fd)
 			"pcid does not run: nobody listens on %s (another runtime directory: "
 			"--runtime-dir or PCID_RUNTIME_DIR)",
 			address.sun_path);
-	return ctl_fail(ctl, CTL_NO_PCID, -error, "%s: %s", address.sun_path, strerror(error));
+	return ctl_fail(ctl, CTL_NO_PCID, -error, "%s: %s%s", address.sun_path, strerror(error),
+			error == EACCES ? " (control_group in pcid.conf(5) says who may)" : "");
 }
 
 static int send_line(int fd, const char *text, size_t bytes)

@@ -24,7 +24,8 @@ static const char *error_text(int error)
 	case -EPIPE:
 		return "its driver died";
 	case -ENODEV:
-		return "the device is gone";
+		return "its device is gone, or its driver was given up (\"pcidctl drivers\" "
+		       "tells)";
 	case -EBUSY:
 		return "somebody has it open, and one of you asked for exclusive access";
 	case -ETIMEDOUT:

@@ -294,10 +294,12 @@ static int no_command(const struct ctl *ctl)
 		print_usage(stderr);
 		return CTL_USAGE;
 	}
+	if (!strcmp(ctl->args[0], "disk") && ctl->nargs < 2)
+		return ctl_fail(ctl, CTL_USAGE, -EINVAL,
+				"disk needs an argument: info, health, read or write");
 	if (!strcmp(ctl->args[0], "disk"))
 		return ctl_fail(ctl, CTL_USAGE, -EINVAL,
-				"disk: info, health, read or write, not \"%s\"",
-				ctl->nargs > 1 ? ctl->args[1] : "");
+				"disk: info, health, read or write, not \"%s\"", ctl->args[1]);
 	return ctl_fail(ctl, CTL_USAGE, -EINVAL,
 			"\"%s\" is no command; \"pcidctl --help\" lists them", ctl->args[0]);
 }

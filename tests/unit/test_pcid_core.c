@@ -3,13 +3,16 @@
  * bus. */
 #include <CUnit/Basic.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pcidipc/log.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "core_rig.h"
@@ -1032,6 +1035,45 @@ static void test_publish_limit(void)
 	finish();
 }
 
+static void sweep(struct core_rig *r, void *arg)
+{
+	(void)arg;
+	pcid_rundir_sweep(&r->pcid);
+}
+
+static void stale_socket(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	close(fd);
+}
+
+/* Sockets that nobody serves go; those in use stay, and so does what is no socket of pcid's. */
+static void test_sweep(void)
+{
+	struct pcidipc_service service;
+	char stale[128], file[128];
+
+	begin();
+	CU_ASSERT_EQUAL(pcidipc_pci_publish(pci, "disk", "n1", &service), 0);
+	snprintf(stale, sizeof(stale), "%s/disk/nvme9n1", rig.dir);
+	snprintf(file, sizeof(file), "%s/disk/notes", rig.dir);
+	stale_socket(stale);
+	close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	core_rig_call(&rig, sweep, NULL);
+	CU_ASSERT_NOT_EQUAL(access(stale, F_OK), 0);
+	CU_ASSERT_EQUAL(access(file, F_OK), 0);
+	CU_ASSERT_TRUE(is_socket("disk/nvme0n1", 0660));
+	CU_ASSERT_TRUE(is_socket("disk/nvme0n1.admin", 0600));
+	unlink(file);
+	close(service.listen_fd);
+	close(service.admin_fd);
+	finish();
+}
+
 /* ---- children ---- */
 
 static int announce(uint32_t number, const char *path, uint8_t class_code, uint32_t interface)
@@ -1106,6 +1148,7 @@ static CU_TestInfo tests[] = {
 	{"reset before unmapping", test_pools_at_the_end},
 	{"services", test_publish},
 	{"too many services", test_publish_limit},
+	{"sweeping", test_sweep},
 	{"children", test_children},
 	{"a message out of place", test_unknown_message},
 	CU_TEST_INFO_NULL,
