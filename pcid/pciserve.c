@@ -324,6 +324,8 @@ static int serve(struct pcidipc_request *rq)
 	pending_of(rq)->queue = NULL;
 	if (!command)
 		return -EOPNOTSUPP;
+	if (d->quiet) /* the process is dead and its function stopped: it stays so */
+		return -ENODEV;
 	ret = check_unused(&rq->sqe, &arg, command->flags);
 	if (ret)
 		return ret;
@@ -341,7 +343,7 @@ void pcid_parked_run(struct pcid_driver *d)
 	while (d->parked.first) {
 		struct pcidipc_request *rq = d->parked.first;
 		struct ringabi_pci_arg arg = pcid_request_arg(rq);
-		int ret = find_command(&rq->sqe)->run(d, rq, &arg);
+		int ret = d->quiet ? -ENODEV : find_command(&rq->sqe)->run(d, rq, &arg);
 
 		if (ret == -EAGAIN)
 			return;

@@ -124,7 +124,7 @@ static void work(void *arg)
 		int ret;
 
 		pcidipc_task_lock(&d->bus_lock);
-		ret = run(d, rq);
+		ret = d->quiet ? -ENODEV : run(d, rq);
 		pcidipc_task_unlock(&d->bus_lock);
 		pcidipc_complete(rq, ret);
 	}

@@ -181,9 +181,11 @@ void pcid_driver_quiesce(struct pcid_driver *d)
 {
 	await_exit(d, LAST_WORDS_NS);
 	pcidipc_task_lock(&d->quieting);
-	if (!d->quiet && d->function && d->claimed)
-		stop_function(d);
-	d->quiet = true;
+	if (!d->quiet) {
+		d->quiet = true; /* before: nothing of what it left may follow the reset */
+		if (d->function && d->claimed)
+			stop_function(d);
+	}
 	pcidipc_task_unlock(&d->quieting);
 }
 

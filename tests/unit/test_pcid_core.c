@@ -326,6 +326,36 @@ static void test_pools(void)
 	core_finish();
 }
 
+static void quiesce(struct core_rig *r, void *arg)
+{
+	(void)arg;
+	pcid_driver_quiesce(r->driver);
+}
+
+/* What a dead driver left in its ring does not start a stopped function again. */
+static void test_nothing_after_the_end(void)
+{
+	struct io_uring_sqe write = core_sqe(RINGABI_PCI_MMIO_WRITE, 0x100, 0, 4, 1);
+	unsigned parked = 0;
+
+	core_begin();
+	core_rig_call(&rig, core_set_full, NULL);
+	core_push(1, &write);
+	CU_ASSERT_EQUAL(pcidipc_submit(pcidipc_pci_consumer(pci)), 0);
+	while (!parked)
+		core_rig_call(&rig, core_parked_count, &parked);
+	core_rig_call_task(&rig, quiesce, NULL);
+	core_rig_call(&rig, core_set_drained, NULL);
+	CU_ASSERT_EQUAL(pcidipc_submit_and_wait(pcidipc_pci_consumer(pci), 1), 0);
+	CU_ASSERT_EQUAL(pcidipc_next_cqe(pcidipc_pci_consumer(pci), &cqe), 1);
+	CU_ASSERT_EQUAL(cqe.res, -ENODEV);
+	CU_ASSERT_EQUAL(pcidipc_pci_enable(pci, true, true), -ENODEV);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_MMIO_WRITE, 0x100, 0, 4, 1), -ENODEV);
+	CU_ASSERT_EQUAL(rig.fake->regs[0x100], 0);
+	CU_ASSERT_STRING_EQUAL(rig.fake->log, "R");
+	core_finish();
+}
+
 static void gone(struct core_rig *r, void *arg)
 {
 	*(bool *)arg = pcid_list_empty(&r->driver->pools) && !r->driver->session;
@@ -513,6 +543,7 @@ static CU_TestInfo tests[] = {
 	{"a driver that goes while its writes wait", test_parked_at_the_end},
 	{"canceling what waits", test_cancel_parked},
 	{"pools and their quota", test_pools},
+	{"nothing after the end", test_nothing_after_the_end},
 	{"reset before unmapping", test_pools_at_the_end},
 	{"services", test_publish},
 	{"too many services", test_publish_limit},
