@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* From a checked block request to NVMe commands: split at what one command can carry, counted until
  * the last is done. */
+#include <endian.h>
 #include <errno.h>
 #include <libnvme.h>
 #include <string.h>
@@ -53,10 +54,9 @@ static uint64_t fill_rw(struct pcidipc_block_io *io, struct pair *pair,
 	struct progress *p = progress(io);
 	uint32_t block = io->disk->info.block_bytes;
 	uint64_t limit = p->blocks * block < ctrl->max_bytes ? p->blocks * block : ctrl->max_bytes;
-	unsigned cid = nvme_command_id(&pair->queue, c);
-	uint64_t bytes = prp_build(
-		&p->cursor, limit, block, pair->queue.prp_lists + (size_t)cid * PRP_LIST_ENTRIES,
-		pair->queue.prp_iova + (uint64_t)cid * PRP_PAGE, &sqe->prp1, &sqe->prp2);
+	struct prp_list list = nvme_command_list(&pair->queue, c);
+	uint64_t bytes =
+		prp_build(&p->cursor, limit, block, ctrl->page, &list, &sqe->prp1, &sqe->prp2);
 
 	sqe->opcode = io->kind == PCIDIPC_BLOCK_READ ? nvme_cmd_read : nvme_cmd_write;
 	return bytes / block;
@@ -75,16 +75,15 @@ static uint64_t fill_discard(struct pcidipc_block_io *io, struct pair *pair,
 			     const struct nvme_command *c, struct nvme_sqe *sqe)
 {
 	struct progress *p = progress(io);
-	unsigned cid = nvme_command_id(&pair->queue, c);
-	struct nvme_dsm_range *range =
-		(void *)(pair->queue.prp_lists + (size_t)cid * PRP_LIST_ENTRIES);
+	struct prp_list list = nvme_command_list(&pair->queue, c);
+	struct nvme_dsm_range *range = (void *)list.entries;
 	uint64_t blocks = p->blocks < UINT32_MAX ? p->blocks : UINT32_MAX;
 
 	*range = (struct nvme_dsm_range){.nlb = htole32((uint32_t)blocks), .slba = htole64(p->lba)};
 	sqe->opcode = nvme_cmd_dsm;
-	sqe->prp1 = pair->queue.prp_iova + (uint64_t)cid * PRP_PAGE;
-	sqe->cdw10 = 0;
-	sqe->cdw11 = NVME_DSMGMT_AD;
+	sqe->prp1 = htole64(list.iova);
+	sqe->cdw10 = 0; /* one range */
+	sqe->cdw11 = htole32(NVME_DSMGMT_AD);
 	return blocks;
 }
 
@@ -92,10 +91,13 @@ static void set_range(struct pcidipc_block_io *io, struct nvme_sqe *sqe, uint64_
 {
 	struct progress *p = progress(io);
 
-	sqe->cdw10 = (uint32_t)p->lba;
-	sqe->cdw11 = (uint32_t)(p->lba >> 32);
-	sqe->cdw12 = (uint32_t)(blocks - 1) | (io->fua ? NLB_FUA : 0) |
-		     (io->kind == PCIDIPC_BLOCK_ZERO && io->unmap ? NLB_DEALLOCATE : 0);
+	bool deallocate =
+		io->kind == PCIDIPC_BLOCK_ZERO && io->unmap && namespace_of(io)->deallocates_zeroes;
+
+	sqe->cdw10 = htole32((uint32_t)p->lba);
+	sqe->cdw11 = htole32((uint32_t)(p->lba >> 32));
+	sqe->cdw12 = htole32((uint32_t)(blocks - 1) | (io->fua ? NLB_FUA : 0) |
+			     (deallocate ? NLB_DEALLOCATE : 0));
 }
 
 /* The next command of this io: 1 sent, 0 no slot, -errno. */
@@ -103,12 +105,12 @@ static int send_one(struct pcidipc_block_io *io, struct pair *pair)
 {
 	struct progress *p = progress(io);
 	struct nvme_command *c;
-	struct nvme_sqe *sqe = nvme_queue_get(&pair->queue, &c);
+	struct nvme_sqe *sqe = pair->controller->paused ? NULL : nvme_queue_get(&pair->queue, &c);
 	uint64_t blocks = 0;
 
 	if (!sqe)
 		return 0;
-	sqe->nsid = namespace_of(io)->nsid;
+	sqe->nsid = htole32(namespace_of(io)->nsid);
 	switch (io->kind) {
 	case PCIDIPC_BLOCK_FLUSH:
 		sqe->opcode = nvme_cmd_flush;
@@ -137,6 +139,26 @@ static int send_one(struct pcidipc_block_io *io, struct pair *pair)
 	return 1;
 }
 
+static void park(struct pair *pair, struct pcidipc_request *rq)
+{
+	rq->next = NULL;
+	if (pair->parked_last)
+		pair->parked_last->next = rq;
+	else
+		pair->parked_first = rq;
+	pair->parked_last = rq;
+}
+
+static struct pcidipc_request *unpark(struct pair *pair)
+{
+	struct pcidipc_request *rq = pair->parked_first;
+
+	pair->parked_first = rq->next;
+	if (!pair->parked_first)
+		pair->parked_last = NULL;
+	return rq;
+}
+
 static int send_all(struct pcidipc_block_io *io, struct pair *pair)
 {
 	struct progress *p = progress(io);
@@ -150,14 +172,7 @@ static int send_all(struct pcidipc_block_io *io, struct pair *pair)
 		return p->outstanding ? PCIDIPC_PENDING : ret;
 	}
 	if (!ret) {
-		struct pcidipc_request *rq = pcidipc_block_request(io);
-
-		rq->next = NULL;
-		if (pair->parked_last)
-			pair->parked_last->next = rq;
-		else
-			pair->parked_first = rq;
-		pair->parked_last = rq;
+		park(pair, pcidipc_block_request(io));
 		p->outstanding++; /* parked counts, so that it is not complete while it waits */
 	}
 	return PCIDIPC_PENDING;
@@ -173,22 +188,31 @@ int command_submit(struct pcidipc_block_io *io)
 	return send_all(io, pair_of(io));
 }
 
-/* Slots came free: go on with those that wait for one. */
+static void resume_one(struct pcidipc_block_io *io, struct pair *pair)
+{
+	struct progress *p = progress(io);
+	int ret;
+
+	p->outstanding--;
+	if (pair->controller->dead)
+		p->error = -ENODEV;
+	if (p->error) { /* its other commands complete it, if there are any left */
+		if (!p->outstanding)
+			pcidipc_block_complete(io, p->error);
+		return;
+	}
+	ret = send_all(io, pair);
+	if (ret != PCIDIPC_PENDING)
+		pcidipc_block_complete(io, ret);
+}
+
+/* Slots came free, or there will be none any more: go on with those that wait for one. */
 void command_resume(struct pair *pair)
 {
-	while (pair->parked_first && pair->queue.first_free != NVME_NO_COMMAND) {
-		struct pcidipc_request *rq = pair->parked_first;
-		struct pcidipc_block_io *io = (void *)rq->priv;
-		int ret;
+	const struct controller *c = pair->controller;
 
-		pair->parked_first = rq->next;
-		if (!pair->parked_first)
-			pair->parked_last = NULL;
-		progress(io)->outstanding--;
-		ret = progress(io)->error && !progress(io)->outstanding ? progress(io)->error
-									: send_all(io, pair);
-		if (ret != PCIDIPC_PENDING)
-			pcidipc_block_complete(io, ret);
-	}
+	while (pair->parked_first &&
+	       (c->dead || (!c->paused && pair->queue.first_free != NVME_NO_COMMAND)))
+		resume_one((void *)unpark(pair)->priv, pair);
 	nvme_queue_ring(&pair->queue);
 }

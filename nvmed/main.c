@@ -3,13 +3,18 @@
 #include <errno.h>
 #include <getopt.h>
 #include <pcidipc/log.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "nvmed.h"
 
-static struct controller controller;
+static struct controller controller = {
+	.tick_ns = TICK_NS, .io_limit = IO_LIMIT, .admin_limit = ADMIN_LIMIT};
 
 static void start_task(void *arg)
 {
@@ -18,6 +23,7 @@ static void start_task(void *arg)
 
 	if (!ret) {
 		pairs_start(c);
+		events_start(c);
 		ret = namespaces_start(c);
 	}
 	if (ret) {
@@ -35,36 +41,90 @@ static void stop_task(void *arg)
 	pcidipc_loop_stop(c->loop, 0);
 }
 
-static void on_event(uint32_t event, void *arg)
+static void gone_task(void *arg)
 {
-	struct controller *c = arg;
+	controller_lost(arg, 0);
+}
 
-	if ((event != RINGABI_EVENT_SHUTDOWN && event != RINGABI_EVENT_REMOVED) || c->stopping)
+static void stop(struct controller *c)
+{
+	if (c->stopping || c->dead)
 		return;
 	c->stopping = true;
 	pcidipc_spawn(c->loop, stop_task, c);
 }
 
+static void on_event(uint32_t event, void *arg)
+{
+	struct controller *c = arg;
+
+	if (event == RINGABI_EVENT_SHUTDOWN)
+		stop(c);
+	else if (event == RINGABI_EVENT_REMOVED)
+		pcidipc_spawn(c->loop, gone_task, c);
+}
+
+/* ---- signals: as pcid's wish that we end ---- */
+
+static void on_signal(struct pcidipc_watch *watch, unsigned events)
+{
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(watch->fd, &info, sizeof(info)) == sizeof(info))
+		stop(&controller);
+}
+
+static int watch_signals(struct pcidipc_loop *loop)
+{
+	static struct pcidipc_watch watch;
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : pcidipc_watch_add(loop, &watch, fd, EPOLLIN, on_signal);
+}
+
 static void usage(FILE *to)
 {
-	fputs("Usage: nvmed [-v] [--help] [--version]\n"
+	fputs("Usage: nvmed [-v] [--timeout SECONDS] [--help] [--version]\n"
 	      "Drives one NVMe controller. pcid starts it and hands it the function; see "
 	      "pcid(8).\n",
 	      to);
 }
 
+static int set_timeout(const char *text)
+{
+	char *end;
+	unsigned long seconds = strtoul(text, &end, 10);
+
+	if (*end || end == text || seconds < 1 || seconds > 3600) {
+		fprintf(stderr, "nvmed: --timeout %s: it must be 1 to 3600 seconds\n", text);
+		return -EINVAL;
+	}
+	controller.io_limit = (uint32_t)seconds;
+	return 0;
+}
+
 static int parse(int argc, char **argv)
 {
 	static const struct option options[] = {{"verbose", no_argument, NULL, 'v'},
+						{"timeout", required_argument, NULL, 't'},
 						{"help", no_argument, NULL, 'h'},
 						{"version", no_argument, NULL, 'V'},
 						{0}};
 	enum pcidipc_log_level level = PCIDIPC_NOTICE;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "vhV", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "vt:hV", options, NULL)) != -1) {
 		if (option == 'v')
 			level = level < PCIDIPC_DEBUG ? level + 1 : level;
+		else if (option == 't' && !set_timeout(optarg))
+			continue;
 		else if (option == 'h')
 			return usage(stdout), 0;
 		else if (option == 'V')
@@ -92,6 +152,9 @@ int main(int argc, char **argv)
 						 : strerror(-ret));
 		return 1;
 	}
+	ret = watch_signals(c->loop);
+	if (ret)
+		pcidipc_err("signals cannot be watched: %s", strerror(-ret));
 	c->address = pcidipc_pci_info(c->pci)->address;
 	pcidipc_pci_on_event(c->pci, on_event, c);
 	ret = pcidipc_spawn(c->loop, start_task, c);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Namespaces: each becomes a disk. */
+/* Namespaces: each active one that can be driven becomes a disk, and stays one while it is there.
+ */
+#include <endian.h>
 #include <errno.h>
 #include <libnvme.h>
 #include <pcidipc/log.h>
@@ -11,131 +13,30 @@
 
 #define ONCS_DSM (1u << 2)
 #define ONCS_WRITE_ZEROES (1u << 3)
-
-/* ---- what the block helper asks for ---- */
-
-static struct namespace *namespace_of(struct pcidipc_session *s)
-{
-	struct pcidipc_disk *disk = pcidipc_session_scheme(s)->driver;
-
-	return disk->driver;
-}
-
-static struct pair **session_pair(struct pcidipc_session *s)
-{
-	return pcidipc_block_session_priv(s);
-}
-
-static int open_session(struct pcidipc_session *s)
-{
-	return pair_get(namespace_of(s)->controller, session_pair(s));
-}
-
-static void close_session(struct pcidipc_session *s)
-{
-	pair_put(*session_pair(s));
-}
-
-static void flush_session(struct pcidipc_session *s)
-{
-	if (*session_pair(s))
-		nvme_queue_ring(&(*session_pair(s))->queue);
-}
-
-static int pool_attach(struct pcidipc_session *s, struct pcidipc_pool_view *pool)
-{
-	return pcidipc_pci_pool_attach(namespace_of(s)->controller->pci, pool);
-}
-
-static int pool_map(struct pcidipc_session *s, struct pcidipc_pool_view *pool, uint64_t offset,
-		    uint64_t bytes)
-{
-	return pcidipc_pci_pool_map(namespace_of(s)->controller->pci, pool, offset, bytes);
-}
-
-static void pool_detach(struct pcidipc_session *s, struct pcidipc_pool_view *pool)
-{
-	pcidipc_pci_pool_detach(namespace_of(s)->controller->pci, pool);
-}
-
-/* ---- health ---- */
-
-static uint64_t low64(const uint8_t *le128)
-{
-	uint64_t low, high;
-
-	memcpy(&low, le128, 8);
-	memcpy(&high, le128 + 8, 8);
-	return high ? UINT64_MAX : le64toh(low);
-}
-
-/* Data units are thousands of 512 bytes. */
-static uint64_t unit_bytes(const uint8_t *le128)
-{
-	uint64_t units = low64(le128);
-
-	return units > UINT64_MAX / 512000 ? UINT64_MAX : units * 512000;
-}
-
-static void convert(const struct nvme_smart_log *log, struct ringabi_block_health *h)
-{
-	h->warnings = log->critical_warning & 0x1f;
-	h->temperature = log->temperature[0] | (uint32_t)log->temperature[1] << 8;
-	h->spare = log->avail_spare;
-	h->spare_limit = log->spare_thresh;
-	h->used = log->percent_used;
-	h->bytes_read = unit_bytes(log->data_units_read);
-	h->bytes_written = unit_bytes(log->data_units_written);
-	h->reads = low64(log->host_reads);
-	h->writes = low64(log->host_writes);
-	h->power_cycles = low64(log->power_cycles);
-	h->power_on_hours = low64(log->power_on_hours);
-	h->unsafe_shutdowns = low64(log->unsafe_shutdowns);
-	h->media_errors = low64(log->media_errors);
-	h->error_log_entries = low64(log->num_err_log_entries);
-}
-
-static void health_task(void *arg)
-{
-	struct pcidipc_block_io *io = arg;
-	struct namespace *ns = io->disk->driver;
-	struct controller *c = ns->controller;
-	struct nvme_sqe sqe = {.opcode = nvme_admin_get_log_page,
-			       .nsid = NVME_NSID_ALL,
-			       .prp1 = pcidipc_dma_iova(&c->dma, c->scratch),
-			       .cdw10 = NVME_LOG_LID_SMART | (512 / 4 - 1) << 16};
-	int ret;
-
-	pcidipc_task_lock(&c->scratch_lock);
-	ret = admin_command(c, &sqe, NULL);
-	if (!ret)
-		convert(pcidipc_buf_ptr(c->scratch), io->data);
-	pcidipc_task_unlock(&c->scratch_lock);
-	pcidipc_block_complete(io, ret);
-}
-
-static int submit(struct pcidipc_block_io *io)
-{
-	struct namespace *ns = io->disk->driver;
-
-	if (ns->controller->stopping)
-		return -ESHUTDOWN;
-	switch (io->kind) {
-	case PCIDIPC_BLOCK_HEALTH:
-		return pcidipc_spawn(ns->controller->loop, health_task, io) ? -ENOMEM
-									    : PCIDIPC_PENDING;
-	case PCIDIPC_BLOCK_PASSTHROUGH:
-		return -EOPNOTSUPP;
-	case PCIDIPC_BLOCK_ZERO:
-		if (!(ns->controller->oncs & ONCS_WRITE_ZEROES))
-			return -EOPNOTSUPP;
-		return command_submit(io);
-	default:
-		return command_submit(io);
-	}
-}
+#define NSFEAT_OPTIMAL (1u << 4) /* NPWG is there */
+#define DLFEAT_WRITE_ZEROES (1u << 3)
+#define LIST_ENTRIES 1024u
+#define MOST_PHYSICAL (1u << 20)
 
 /* ---- identify ---- */
+
+static bool all_zero(const __u8 *at, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		if (at[i])
+			return false;
+	return true;
+}
+
+/* The preferred write granularity, if it is a size that a physical block can have. */
+static uint32_t physical_bytes(const struct nvme_id_ns *id, unsigned shift)
+{
+	uint64_t bytes = ((uint64_t)le16toh(id->npwg) + 1) << shift;
+
+	if (!(id->nsfeat & NSFEAT_OPTIMAL) || bytes & (bytes - 1) || bytes > MOST_PHYSICAL)
+		return 1u << shift;
+	return (uint32_t)bytes;
+}
 
 /* The geometry is a device's word: check it before it becomes a disk. */
 static int geometry(struct namespace *ns, const struct nvme_id_ns *id)
@@ -143,24 +44,28 @@ static int geometry(struct namespace *ns, const struct nvme_id_ns *id)
 	const struct nvme_lbaf *format = &id->lbaf[id->flbas & 15];
 	struct ringabi_block_info *info = &ns->disk.info;
 	uint64_t blocks = le64toh(id->nsze);
+	uint32_t most = ns->controller->max_bytes;
 
-	if (format->ds < 9 || format->ds > 16 || le16toh(format->ms)) {
-		pcidipc_warn("%s: namespace %u has blocks of 2^%u bytes with %u of metadata: left "
-			     "alone; 2^9 to 2^16 "
-			     "without metadata can be driven",
-			     ns->controller->address, ns->nsid, format->ds, le16toh(format->ms));
+	if (format->ds < 9 || format->ds > 16 || 1u << format->ds > most || le16toh(format->ms)) {
+		pcidipc_warn(
+			"%s: namespace %u has blocks of 2^%u bytes with %u of metadata: left "
+			"alone; 512 to 65536 bytes, at most %u, without metadata, can be driven",
+			ns->controller->address, ns->nsid, format->ds, le16toh(format->ms), most);
 		return -EOPNOTSUPP;
 	}
-	if (!blocks || blocks > UINT64_MAX >> format->ds) {
+	if (!blocks || blocks > (uint64_t)INT64_MAX >> format->ds) {
 		pcidipc_warn("%s: namespace %u says %llu blocks: left alone",
 			     ns->controller->address, ns->nsid, (unsigned long long)blocks);
 		return -EOPNOTSUPP;
 	}
-	info->block_bytes = info->physical_bytes = 1u << format->ds;
+	info->block_bytes = 1u << format->ds;
+	info->physical_bytes = physical_bytes(id, format->ds);
 	info->bytes = blocks << format->ds;
-	if (id->nsattr & 1)
-		info->flags |= RINGABI_BLOCK_READ_ONLY;
+	info->flags = id->nsattr & 1 ? RINGABI_BLOCK_READ_ONLY : 0;
+	ns->deallocates_zeroes = id->dlfeat & DLFEAT_WRITE_ZEROES;
 	memcpy(info->id, id->nguid, sizeof(info->id));
+	if (all_zero(info->id, sizeof(info->id)))
+		memcpy(info->id, id->eui64, sizeof(id->eui64));
 	return 0;
 }
 
@@ -181,77 +86,170 @@ static void describe(struct namespace *ns)
 	snprintf(info->transport, sizeof(info->transport), "nvme");
 }
 
-static int publish(struct namespace *ns)
+/* Fill in ns->disk.info. */
+static int examine(struct namespace *ns)
 {
-	struct pcidipc_disk *disk = &ns->disk;
-	char suffix[16];
-	int ret;
+	struct nvme_id_ns *id = malloc(sizeof(*id));
+	int ret = id ? identify(ns->controller, NVME_IDENTIFY_CNS_NS, ns->nsid, id) : -ENOMEM;
 
-	snprintf(suffix, sizeof(suffix), "n%u", ns->nsid);
-	ret = pcidipc_pci_publish(ns->controller->pci, "disk", suffix, &ns->service);
-	if (ret)
-		return ret;
-	snprintf(disk->name, sizeof(disk->name), "%s", ns->service.name);
-	disk->max_sessions = 1024;
-	disk->max_sq_entries = 1024;
-	disk->io_bytes = 128;
-	disk->session_bytes = sizeof(struct pair *);
-	disk->driver = ns;
-	disk->submit = submit;
-	disk->flush = flush_session;
-	disk->open = open_session;
-	disk->close = close_session;
-	disk->pool_attach = pool_attach;
-	disk->pool_map = pool_map;
-	disk->pool_detach = pool_detach;
-	return pcidipc_disk_serve(ns->controller->loop, disk, ns->service.listen_fd,
-				  ns->service.admin_fd);
+	if (!ret)
+		ret = geometry(ns, id);
+	if (!ret)
+		describe(ns);
+	free(id);
+	return ret;
 }
 
-static int start_namespace(struct controller *c, uint32_t nsid)
-{
-	static struct nvme_id_ns id;
-	struct namespace *ns = calloc(1, sizeof(*ns));
-	int ret = ns ? identify(c, NVME_IDENTIFY_CNS_NS, nsid, &id) : -ENOMEM;
+/* ---- coming, changing, going ---- */
 
-	if (!ret) {
-		ns->controller = c;
-		ns->nsid = nsid;
-		ret = geometry(ns, &id);
-	}
-	if (!ret) {
-		describe(ns);
-		ret = publish(ns);
-	}
-	if (ret) {
+static void start_namespace(struct controller *c, uint32_t nsid)
+{
+	struct namespace *ns = calloc(1, sizeof(*ns));
+
+	if (!ns)
+		return;
+	ns->controller = c;
+	ns->nsid = nsid;
+	ns->seen = true;
+	if (examine(ns) || disk_publish(ns)) {
+		pcidipc_warn("%s: namespace %u does not become a disk", c->address, nsid);
 		free(ns);
-		return ret;
+		return;
 	}
 	c->namespaces[c->nnamespaces++] = ns;
 	pcidipc_info("%s: %s: %llu MiB, blocks of %u", c->address, ns->disk.name,
 		     (unsigned long long)(ns->disk.info.bytes >> 20), ns->disk.info.block_bytes);
-	return 0;
+}
+
+static void end_namespace(struct namespace *ns)
+{
+	pcidipc_info("%s: %s is gone", ns->controller->address, ns->disk.name);
+	pcidipc_disk_remove(&ns->disk);
+	pcidipc_pci_unpublish(ns->controller->pci, &ns->service);
+	free(ns);
+}
+
+/* Another block size under the feet of requests already checked would be another disk. */
+static void check_namespace(struct namespace *ns)
+{
+	struct ringabi_block_info before = ns->disk.info;
+	int ret = examine(ns);
+
+	ns->seen = true;
+	if (ret == -EOPNOTSUPP || (!ret && before.block_bytes != ns->disk.info.block_bytes)) {
+		ns->disk.info = before;
+		ns->seen = false;
+	} else if (ret) {
+		ns->disk.info = before;
+	} else if (memcmp(&before, &ns->disk.info, sizeof(before))) {
+		pcidipc_notice("%s: %s changed: %llu MiB", ns->controller->address, ns->disk.name,
+			       (unsigned long long)(ns->disk.info.bytes >> 20));
+		pcidipc_disk_changed(&ns->disk);
+	}
+}
+
+static struct namespace *find(struct controller *c, uint32_t nsid)
+{
+	for (unsigned i = 0; i < c->nnamespaces; i++)
+		if (c->namespaces[i]->nsid == nsid)
+			return c->namespaces[i];
+	return NULL;
+}
+
+/* ---- all of them ---- */
+
+/* A list of more than 1024 goes on behind its last entry. Ascending, or it would have no end. */
+static int list_active(struct controller *c, uint32_t *list, uint32_t after)
+{
+	int ret = identify(c, NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, after, list);
+
+	for (unsigned i = 0; !ret && i < LIST_ENTRIES && list[i]; i++) {
+		list[i] = le32toh(list[i]);
+		if (list[i] <= after || list[i] >= NVME_NSID_ALL - 1) {
+			pcidipc_err(
+				"%s: its list of namespaces has %u after %u: the rest is left out",
+				c->address, list[i], after);
+			list[i] = 0;
+			break;
+		}
+		after = list[i];
+	}
+	return ret;
+}
+
+/* Returns the number taken in, or -errno. */
+static int scan_page(struct controller *c, uint32_t *list, uint32_t *after)
+{
+	int ret = list_active(c, list, *after);
+	unsigned i;
+
+	if (ret)
+		return ret;
+	for (i = 0; i < LIST_ENTRIES && list[i]; i++) {
+		struct namespace *ns = find(c, list[i]);
+
+		*after = list[i];
+		if (ns) {
+			check_namespace(ns);
+		} else if (c->nnamespaces == MAX_NAMESPACES) {
+			pcidipc_warn("%s: more than %u namespaces: the rest is left out",
+				     c->address, MAX_NAMESPACES);
+			return 0;
+		} else {
+			start_namespace(c, list[i]);
+		}
+	}
+	return (int)i;
+}
+
+static int scan(struct controller *c)
+{
+	uint32_t *list = malloc(LIST_ENTRIES * sizeof(*list));
+	uint32_t after = 0;
+	int n = list ? (int)LIST_ENTRIES : -ENOMEM;
+
+	for (unsigned i = 0; i < c->nnamespaces; i++)
+		c->namespaces[i]->seen = false;
+	while (n == (int)LIST_ENTRIES && !c->dead)
+		n = scan_page(c, list, &after);
+	free(list);
+	return n < 0 ? n : 0;
+}
+
+static void drop_unseen(struct controller *c)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < c->nnamespaces; i++)
+		if (c->namespaces[i]->seen)
+			c->namespaces[kept++] = c->namespaces[i];
+		else
+			end_namespace(c->namespaces[i]);
+	c->nnamespaces = kept;
 }
 
 int namespaces_start(struct controller *c)
 {
-	uint32_t *list = malloc(4096);
-	int ret = list ? identify(c, NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, 0, list) : -ENOMEM;
+	int ret;
 
-	for (unsigned i = 0; !ret && i < 1024 && list[i]; i++) {
-		if (c->nnamespaces == MAX_NAMESPACES) {
-			pcidipc_warn("%s: more than %u namespaces: the rest is left out",
-				     c->address, MAX_NAMESPACES);
-			break;
-		}
-		start_namespace(c, le32toh(list[i]));
-	}
-	free(list);
+	pcidipc_task_lock(&c->namespaces_lock);
+	ret = scan(c);
+	pcidipc_task_unlock(&c->namespaces_lock);
 	return ret;
+}
+
+void namespaces_rescan(struct controller *c)
+{
+	pcidipc_task_lock(&c->namespaces_lock);
+	if (!c->stopping && !c->dead && !scan(c))
+		drop_unseen(c);
+	pcidipc_task_unlock(&c->namespaces_lock);
 }
 
 void namespaces_stop(struct controller *c)
 {
+	pcidipc_task_lock(&c->namespaces_lock);
 	for (unsigned i = 0; i < c->nnamespaces; i++)
 		pcidipc_disk_remove(&c->namespaces[i]->disk);
+	pcidipc_task_unlock(&c->namespaces_lock);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The controller and its namespaces. */
+/* The controller and its namespaces. Everything runs on the loop's one thread. */
 #ifndef NVMED_H
 #define NVMED_H
 
@@ -10,11 +10,16 @@
 #include "prp.h"
 #include "queue.h"
 
-#define MAX_NAMESPACES 16
+#define MAX_NAMESPACES 128
 #define MAX_PAIRS 64
+#define MAX_EVENTS 4 /* Asynchronous Event Requests outstanding */
 #define ADMIN_ENTRIES 32
 #define IO_ENTRIES 128
 #define DMA_BYTES (64ull << 20)
+#define MOST_COMMAND_BYTES (4u << 20) /* of one command, where MDTS sets no lower limit */
+#define TICK_NS 1000000000ull	      /* of the clock for timeouts */
+#define IO_LIMIT 30		      /* ticks */
+#define ADMIN_LIMIT 60
 
 struct controller {
 	struct pcidipc_loop *loop;
@@ -25,26 +30,47 @@ struct controller {
 	struct pcidipc_vectors vectors;
 	uint64_t cap;
 	unsigned stride;
-	uint32_t max_bytes; /* of one command */
+	uint32_t page;		  /* CC.MPS */
+	uint32_t max_bytes;	  /* of one command */
+	uint32_t list_bytes;	  /* PRP list of one command */
+	uint32_t event_notices;	  /* of OAES, those that we want */
+	uint32_t namespaces_most; /* NN */
 	uint16_t max_pairs;
 	uint16_t oncs;
+	uint8_t aerl;
 	bool volatile_cache;
+	bool doorbell_buffers;
 	char serial[21], model[41], firmware[9];
 
 	struct nvme_queue admin;
 	struct pcidipc_buf *scratch; /* a page for identify and the like */
 	struct pcidipc_task_mutex scratch_lock;
+	struct pcidipc_buf *shadow_pages;
 	volatile uint32_t *shadow, *event; /* shadow doorbells, or NULL */
 
 	struct pair *pairs[MAX_PAIRS];
-	struct pcidipc_task_mutex pairs_lock; /* an identifier is free only when its queues are deleted */
+	struct pcidipc_task_mutex
+		pairs_lock; /* an identifier is free only when its queues are deleted */
 	struct pcidipc_poller poller;
 	struct pcidipc_watch admin_irq, io_irq;
 	bool io_masked;
 
+	/* Time and recovery. */
+	uint64_t tick_ns;
+	uint32_t io_limit, admin_limit; /* ticks */
+	uint32_t clock;
+	struct pcidipc_timer watchdog;
+	uint32_t resets;
+	bool watching;	 /* the watchdog's timer is set */
+	bool recovering; /* its task runs */
+	bool paused;	 /* no I/O is sent */
+	bool started;
+	bool dead; /* the controller is gone or given up */
+	bool stopping;
+
 	struct namespace *namespaces[MAX_NAMESPACES];
 	unsigned nnamespaces;
-	bool stopping;
+	struct pcidipc_task_mutex namespaces_lock;
 };
 
 /* An I/O queue pair. A session has one of its own while there are any, else it shares. */
@@ -52,6 +78,7 @@ struct pair {
 	struct controller *controller;
 	struct nvme_queue queue;
 	unsigned users;
+	uint32_t made; /* controller->resets when it was created last */
 	struct pcidipc_request *parked_first, *parked_last; /* for a command slot */
 };
 
@@ -59,29 +86,70 @@ struct namespace
 {
 	struct controller *controller;
 	uint32_t nsid;
+	bool deallocates_zeroes; /* Write Zeroes takes DEAC */
+	bool seen;		 /* in a rescan */
 	struct pcidipc_disk disk;
 	struct pcidipc_service service;
 };
 
 /* controller.c (tasks) */
 int controller_start(struct controller *c);
+/* CC.SHN, then disable. */
 void controller_stop(struct controller *c);
+int controller_disable(struct controller *c);
+/* From disabled to ready with its features set. The admin queue exists. */
+int controller_enable(struct controller *c);
+uint32_t controller_status(struct controller *c);
+#define CSTS_READY 1u
+#define CSTS_FATAL 2u
+
+/* admin.c (tasks) */
+int admin_create(struct controller *c);
 /* One admin command: 0, or an errno for its status, which is logged. */
 int admin_command(struct controller *c, const struct nvme_sqe *command, uint32_t *result);
+/* The same with the status as it came, and a limit in ticks (0: the usual). */
+uint16_t admin_status(struct controller *c, const struct nvme_sqe *command, uint32_t limit,
+		      uint32_t *result);
 int identify(struct controller *c, uint32_t cns, uint32_t nsid, void *to);
+/* Up to a page of a log. */
+int log_page(struct controller *c, uint8_t id, void *to, uint32_t bytes);
+/* The errno that a status stands for; says what it was. */
 int status_error(const struct controller *c, uint16_t status, const char *what);
+
+/* identity.c: Identify Controller, checked. (task) */
+int identify_controller(struct controller *c);
+
+/* event.c: asynchronous events */
+void events_start(struct controller *c); /* task; also after a reset */
+
+/* recover.c */
+/* There are commands in flight, so time matters. Cheap. */
+void watchdog_start(struct controller *c);
+/* The controller is gone: end everything with -ENODEV, remove the disks, stop the loop with `code`.
+ * Task. */
+void controller_lost(struct controller *c, int code);
 
 /* pair.c (tasks) */
 int pair_get(struct controller *c, struct pair **pair);
 void pair_put(struct pair *pair);
 void pairs_start(struct controller *c);
+/* After a reset: create the queues again. */
+int pairs_restore(struct controller *c);
 
 /* command.c */
 int command_submit(struct pcidipc_block_io *io);
 void command_resume(struct pair *pair);
 
+/* passthrough.c, health.c: start a task; as disk->submit */
+int passthrough_submit(struct pcidipc_block_io *io);
+int health_submit(struct pcidipc_block_io *io);
+
 /* namespace.c (tasks) */
 int namespaces_start(struct controller *c);
+void namespaces_rescan(struct controller *c);
 void namespaces_stop(struct controller *c);
+
+/* disk.c (tasks) */
+int disk_publish(struct namespace *ns);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* I/O queue pairs, and their interrupt in the manner of NAPI: it arrives, mask once, poll until
  * idle, unmask. */
+#include <endian.h>
 #include <errno.h>
 #include <libnvme.h>
 #include <pcidipc/log.h>
@@ -16,12 +17,17 @@ static unsigned io_vector(const struct controller *c)
 	return c->vectors.count > 1;
 }
 
+static uint32_t size_and_id(const struct nvme_queue *q)
+{
+	return (uint32_t)(q->params.entries - 1) << 16 | q->params.id;
+}
+
 static int create_cq(struct controller *c, const struct nvme_queue *q)
 {
 	struct nvme_sqe sqe = {.opcode = nvme_admin_create_cq,
-			       .prp1 = q->cq_iova,
-			       .cdw10 = (uint32_t)(q->entries - 1) << 16 | q->id,
-			       .cdw11 = io_vector(c) << 16 | 3};
+			       .prp1 = htole64(q->cq_iova),
+			       .cdw10 = htole32(size_and_id(q)),
+			       .cdw11 = htole32(io_vector(c) << 16 | 3)};
 
 	return admin_command(c, &sqe, NULL);
 }
@@ -29,16 +35,16 @@ static int create_cq(struct controller *c, const struct nvme_queue *q)
 static int create_sq(struct controller *c, const struct nvme_queue *q)
 {
 	struct nvme_sqe sqe = {.opcode = nvme_admin_create_sq,
-			       .prp1 = q->sq_iova,
-			       .cdw10 = (uint32_t)(q->entries - 1) << 16 | q->id,
-			       .cdw11 = (uint32_t)q->id << 16 | 1};
+			       .prp1 = htole64(q->sq_iova),
+			       .cdw10 = htole32(size_and_id(q)),
+			       .cdw11 = htole32((uint32_t)q->params.id << 16 | 1)};
 
 	return admin_command(c, &sqe, NULL);
 }
 
 static void delete_queue(struct controller *c, uint8_t opcode, uint16_t id)
 {
-	struct nvme_sqe sqe = {.opcode = opcode, .cdw10 = id};
+	struct nvme_sqe sqe = {.opcode = opcode, .cdw10 = htole32(id)};
 
 	admin_command(c, &sqe, NULL);
 }
@@ -47,38 +53,81 @@ static void use_shadow(struct controller *c, struct nvme_doorbell *d, unsigned i
 {
 	unsigned at = index * c->stride / 4;
 
-	if (!c->shadow || at >= 1024)
+	d->shadow = d->event = NULL;
+	if (!c->shadow || at >= c->page / 4)
 		return;
 	c->shadow[at] = c->event[at] = 0;
 	d->shadow = &c->shadow[at];
 	d->event = &c->event[at];
 }
 
-static struct pair *make_pair(struct controller *c, uint16_t id, int *error)
+/* Tell the controller of the pair, whose queues are as new. */
+static int announce(struct controller *c, struct pair *p)
 {
-	struct pair *p = calloc(1, sizeof(*p));
-	uint16_t entries =
-		(c->cap & 0xffff) + 1 < IO_ENTRIES ? (uint16_t)((c->cap & 0xffff) + 1) : IO_ENTRIES;
+	uint16_t id = p->queue.params.id;
+	int ret;
 
-	*error = p ? nvme_queue_create(&p->queue, &c->dma, &c->bar, id, entries, c->stride)
-		   : -ENOMEM;
-	if (*error)
-		goto out;
-	p->controller = c;
+	p->made = c->resets;
 	use_shadow(c, &p->queue.sq_doorbell, 2u * id);
 	use_shadow(c, &p->queue.cq_doorbell, 2u * id + 1);
-	*error = create_cq(c, &p->queue);
-	if (*error)
-		goto out;
-	*error = create_sq(c, &p->queue);
-	if (!*error)
-		return p;
-	delete_queue(c, nvme_admin_delete_cq, id);
-out:
-	if (p)
+	ret = create_cq(c, &p->queue);
+	if (ret)
+		return ret;
+	ret = create_sq(c, &p->queue);
+	if (ret && p->made == c->resets)
+		delete_queue(c, nvme_admin_delete_cq, id);
+	return ret;
+}
+
+static uint16_t depth(const struct controller *c)
+{
+	uint32_t most = (c->cap & 0xffff) + 1; /* MQES */
+
+	return (uint16_t)(most < IO_ENTRIES ? most : IO_ENTRIES);
+}
+
+static struct pair *make_pair(struct controller *c, uint16_t id, int *error)
+{
+	const struct nvme_queue_params params = {.dma = &c->dma,
+						 .bar = &c->bar,
+						 .clock = &c->clock,
+						 .limit = c->io_limit,
+						 .page = c->page,
+						 .list_bytes = c->list_bytes,
+						 .stride = c->stride,
+						 .id = id,
+						 .entries = depth(c)};
+	struct pair *p = calloc(1, sizeof(*p));
+
+	*error = p ? nvme_queue_create(&p->queue, &params) : -ENOMEM;
+	if (!*error) {
+		p->controller = c;
+		*error = announce(c, p);
+		if (!*error)
+			return p;
 		nvme_queue_destroy(&p->queue);
+	}
 	free(p);
 	return NULL;
+}
+
+int pairs_restore(struct controller *c)
+{
+	int ret = 0;
+
+	pcidipc_task_lock(&c->pairs_lock);
+	for (unsigned i = 0; i < MAX_PAIRS && !ret; i++) {
+		struct pair *p = c->pairs[i];
+
+		if (!p || p->made == c->resets)
+			continue;
+		nvme_queue_reset(&p->queue);
+		ret = announce(c, p);
+		if (!ret)
+			nvme_queue_start(&p->queue);
+	}
+	pcidipc_task_unlock(&c->pairs_lock);
+	return ret;
 }
 
 static struct pair *least_used(struct controller *c)
@@ -91,25 +140,51 @@ static struct pair *least_used(struct controller *c)
 	return best;
 }
 
-int pair_get(struct controller *c, struct pair **pair)
+/* A pair of its own if there is room; after a reset that came in between, once more. */
+static struct pair *own_pair(struct controller *c, int *error)
 {
-	int ret = -EBUSY;
+	struct pair *p = NULL;
+	uint32_t resets;
 	unsigned i = 0;
 
-	pcidipc_task_lock(&c->pairs_lock);
 	while (i < c->max_pairs && c->pairs[i])
 		i++;
-	*pair = i < c->max_pairs ? make_pair(c, (uint16_t)(i + 1), &ret) : NULL;
-	if (*pair)
-		c->pairs[i] = *pair;
-	else
+	*error = -EBUSY;
+	if (i == c->max_pairs)
+		return NULL;
+	do {
+		resets = c->resets;
+		p = make_pair(c, (uint16_t)(i + 1), error);
+	} while (!p && resets != c->resets && !c->dead);
+	c->pairs[i] = p;
+	return p;
+}
+
+int pair_get(struct controller *c, struct pair **pair)
+{
+	int ret;
+
+	pcidipc_task_lock(&c->pairs_lock);
+	*pair = own_pair(c, &ret);
+	if (!*pair && !c->dead)
 		*pair = least_used(c);
 	if (*pair)
 		(*pair)->users++;
 	pcidipc_task_unlock(&c->pairs_lock);
-	if (!*pair)
-		return ret;
-	return 0;
+	return *pair ? 0 : ret;
+}
+
+/* A pair that a reset ended, and that is not created again yet, has no queues to delete. */
+static void drop_pair(struct controller *c, struct pair *p)
+{
+	if (!c->dead && p->made == c->resets) {
+		delete_queue(c, nvme_admin_delete_sq, p->queue.params.id);
+		if (p->made == c->resets)
+			delete_queue(c, nvme_admin_delete_cq, p->queue.params.id);
+	}
+	c->pairs[p->queue.params.id - 1] = NULL;
+	nvme_queue_destroy(&p->queue);
+	free(p);
 }
 
 void pair_put(struct pair *p)
@@ -117,13 +192,8 @@ void pair_put(struct pair *p)
 	struct controller *c = p->controller;
 
 	pcidipc_task_lock(&c->pairs_lock);
-	if (!--p->users) {
-		delete_queue(c, nvme_admin_delete_sq, p->queue.id);
-		delete_queue(c, nvme_admin_delete_cq, p->queue.id);
-		c->pairs[p->queue.id - 1] = NULL;
-		nvme_queue_destroy(&p->queue);
-		free(p);
-	}
+	if (!--p->users)
+		drop_pair(c, p);
 	pcidipc_task_unlock(&c->pairs_lock);
 }
 
@@ -172,17 +242,22 @@ static void io_interrupt(struct pcidipc_watch *watch, unsigned events)
 
 	(void)events;
 	pcidipc_vector_ack(watch->fd);
-	if (c->io_masked)
-		return;
-	c->io_masked = true;
-	pcidipc_pci_mask(c->pci, io_vector(c));
+	if (!c->io_masked) {
+		c->io_masked = true;
+		pcidipc_pci_mask(c->pci, io_vector(c));
+	}
+	if (!io_vector(c))
+		nvme_queue_reap(&c->admin, ADMIN_ENTRIES);
 }
 
+/* With one vector for all, it is treated in the manner of NAPI too: a level-triggered one has to
+ * be. */
 void pairs_start(struct controller *c)
 {
 	c->poller.poll = poll_pairs;
 	c->poller.arm = arm_pairs;
 	pcidipc_poller_add(c->loop, &c->poller);
-	if (io_vector(c))
-		pcidipc_watch_add(c->loop, &c->io_irq, c->vectors.fds[1], EPOLLIN, io_interrupt);
+	if (!io_vector(c))
+		pcidipc_watch_remove(&c->admin_irq);
+	pcidipc_watch_add(c->loop, &c->io_irq, c->vectors.fds[io_vector(c)], EPOLLIN, io_interrupt);
 }

@@ -7,40 +7,45 @@
 #include "queue.h"
 
 #define DOORBELLS 0x1000
+#define SLOT_BITS 12
 
-int nvme_queue_create(struct nvme_queue *q, const struct pcidipc_dma *dma,
-		      const struct pcidipc_mmio *bar, uint16_t id, uint16_t entries,
-		      unsigned stride)
+static size_t round_up(size_t bytes, size_t page)
 {
-	size_t sq_bytes = ((size_t)entries * SQE_BYTES + 4095) & ~4095ul;
-	size_t cq_bytes = ((size_t)entries * CQE_BYTES + 4095) & ~4095ul;
-	char *base;
+	return (bytes + page - 1) & ~(page - 1);
+}
+
+static void place(struct nvme_queue *q, size_t sq_bytes, size_t cq_bytes)
+{
+	const struct nvme_queue_params *p = &q->params;
+	char *base = pcidipc_buf_ptr(q->memory);
+
+	q->sq = (void *)base;
+	q->cq = (void *)(base + sq_bytes);
+	q->lists = base + sq_bytes + cq_bytes;
+	q->sq_iova = pcidipc_dma_iova(p->dma, q->memory);
+	q->cq_iova = q->sq_iova + sq_bytes;
+	q->lists_iova = q->cq_iova + cq_bytes;
+	q->sq_doorbell.offset = DOORBELLS + 2ull * p->id * p->stride;
+	q->cq_doorbell.offset = DOORBELLS + (2ull * p->id + 1) * p->stride;
+}
+
+int nvme_queue_create(struct nvme_queue *q, const struct nvme_queue_params *params)
+{
+	size_t sq_bytes = round_up((size_t)params->entries * SQE_BYTES, params->page);
+	size_t cq_bytes = round_up((size_t)params->entries * CQE_BYTES, params->page);
+	size_t lists = (size_t)params->entries * params->list_bytes;
 
 	memset(q, 0, sizeof(*q));
+	q->params = *params;
 	q->memory =
-		pcidipc_pool_alloc(dma->pool, sq_bytes + cq_bytes + (size_t)entries * 4096, 4096);
-	q->commands = calloc(entries, sizeof(*q->commands));
+		pcidipc_pool_alloc(params->dma->pool, sq_bytes + cq_bytes + lists, params->page);
+	q->commands = calloc(params->entries, sizeof(*q->commands));
 	if (!q->memory || !q->commands) {
 		nvme_queue_destroy(q);
 		return -ENOMEM;
 	}
-	base = pcidipc_buf_ptr(q->memory);
-	memset(base, 0, sq_bytes + cq_bytes);
-	q->sq = (void *)base;
-	q->cq = (void *)(base + sq_bytes);
-	q->prp_lists = (void *)(base + sq_bytes + cq_bytes);
-	q->sq_iova = pcidipc_dma_iova(dma, q->memory);
-	q->cq_iova = q->sq_iova + sq_bytes;
-	q->prp_iova = q->cq_iova + cq_bytes;
-	q->bar = bar;
-	q->id = id;
-	q->entries = entries;
-	q->phase = 1;
-	q->sq_doorbell.offset = DOORBELLS + 2ull * id * stride;
-	q->cq_doorbell.offset = DOORBELLS + (2ull * id + 1) * stride;
-	/* One slot stays free: a full ring would look empty. */
-	for (uint16_t i = 0; i + 1 < entries; i++)
-		q->commands[i].next_free = i + 2 < entries ? (uint16_t)(i + 1) : NVME_NO_COMMAND;
+	place(q, sq_bytes, cq_bytes);
+	nvme_queue_reset(q);
 	return 0;
 }
 
@@ -53,21 +58,69 @@ void nvme_queue_destroy(struct nvme_queue *q)
 	q->commands = NULL;
 }
 
+void nvme_queue_reset(struct nvme_queue *q)
+{
+	uint16_t entries = q->params.entries;
+
+	memset(q->sq, 0, (size_t)entries * SQE_BYTES);
+	memset((void *)q->cq, 0, (size_t)entries * CQE_BYTES);
+	q->sq_tail = q->cq_head = 0;
+	q->phase = 1;
+	q->sq_doorbell.written = q->cq_doorbell.written = 0;
+	q->first_free = 0;
+	/* One slot stays free: a full ring would look empty. */
+	for (uint16_t i = 0; i + 1 < entries; i++)
+		q->commands[i].next_free = i + 2 < entries ? (uint16_t)(i + 1) : NVME_NO_COMMAND;
+}
+
+void nvme_queue_stop(struct nvme_queue *q)
+{
+	q->stopped = true;
+}
+
+void nvme_queue_start(struct nvme_queue *q)
+{
+	q->stopped = false;
+	nvme_queue_ring(q);
+}
+
+/* ---- commands ---- */
+
+uint16_t nvme_command_id(const struct nvme_queue *q, const struct nvme_command *c)
+{
+	return (uint16_t)(nvme_command_slot(q, c) | c->generation << SLOT_BITS);
+}
+
+struct prp_list nvme_command_list(const struct nvme_queue *q, const struct nvme_command *c)
+{
+	size_t at = (size_t)nvme_command_slot(q, c) * q->params.list_bytes;
+
+	return (struct prp_list){.entries = (void *)(q->lists + at),
+				 .iova = q->lists_iova + at,
+				 .bytes = q->params.list_bytes};
+}
+
 struct nvme_sqe *nvme_queue_get(struct nvme_queue *q, struct nvme_command **command)
 {
-	uint16_t cid = q->first_free;
+	uint16_t slot = q->first_free;
+	struct nvme_command *c;
 	struct nvme_sqe *sqe;
 
-	if (cid == NVME_NO_COMMAND)
+	if (slot == NVME_NO_COMMAND)
 		return NULL;
-	*command = &q->commands[cid];
-	q->first_free = (*command)->next_free;
-	(*command)->busy = true;
+	c = &q->commands[slot];
+	q->first_free = c->next_free;
+	c->busy = true;
+	c->aborted = false;
+	c->started = *q->params.clock;
+	c->limit = q->params.limit;
+	c->generation = (c->generation + 1) & 15;
 	q->in_flight++;
 	sqe = &q->sq[q->sq_tail];
-	q->sq_tail = q->sq_tail + 1 == q->entries ? 0 : (uint16_t)(q->sq_tail + 1);
+	q->sq_tail = q->sq_tail + 1 == q->params.entries ? 0 : (uint16_t)(q->sq_tail + 1);
 	memset(sqe, 0, sizeof(*sqe));
-	sqe->cid = cid;
+	sqe->cid = htole16(nvme_command_id(q, c));
+	*command = c;
 	return sqe;
 }
 
@@ -75,37 +128,64 @@ static void put_command(struct nvme_queue *q, struct nvme_command *c)
 {
 	c->busy = false;
 	c->next_free = q->first_free;
-	q->first_free = nvme_command_id(q, c);
+	q->first_free = nvme_command_slot(q, c);
 	q->in_flight--;
 }
 
 void nvme_queue_unget(struct nvme_queue *q, struct nvme_command *c)
 {
-	q->sq_tail = q->sq_tail ? (uint16_t)(q->sq_tail - 1) : (uint16_t)(q->entries - 1);
+	q->sq_tail = (uint16_t)((q->sq_tail ? q->sq_tail : q->params.entries) - 1);
 	put_command(q, c);
 }
 
-/* Has the index moved past the one that the controller wants to hear of? (5.9.1, as for virtio's
- * event index) */
-static bool passes(uint32_t event, uint32_t now, uint32_t before)
+bool nvme_command_over(const struct nvme_queue *q, const struct nvme_command *c, uint32_t ticks)
+{
+	uint32_t limit = ticks && ticks < c->limit ? ticks : c->limit;
+
+	return c->busy && c->limit && *q->params.clock - c->started >= limit;
+}
+
+void nvme_queue_fail(struct nvme_queue *q, uint16_t status)
+{
+	for (uint16_t i = 0; i + 1 < q->params.entries; i++) {
+		struct nvme_command *c = &q->commands[i];
+		bool over = nvme_command_over(q, c, 0) || c->aborted;
+
+		if (!c->busy)
+			continue;
+		put_command(q, c);
+		c->done(c, over && status == STATUS_RESET ? STATUS_TIMEOUT : status, 0);
+	}
+}
+
+/* ---- doorbells ---- */
+
+/* 16-bit arithmetic, as for virtio's event index: right for queues of every size, although their
+ * indices wrap at it, because a wrapped index only looks one round of 65536 further on. */
+bool nvme_doorbell_passes(uint32_t event, uint32_t now, uint32_t before)
 {
 	return (uint16_t)(now - event - 1) < (uint16_t)(now - before);
 }
 
+/*
+ * With shadow doorbells (NVMe 1.4, 5.7 and B.5): the value must be visible before we look at the
+ * event index, as the controller first writes that and then looks at the value once more. Without
+ * the full fence both may see the old one, and the controller sleeps on our command.
+ */
 static void ring(struct nvme_queue *q, struct nvme_doorbell *d, uint32_t value)
 {
 	uint32_t before = d->written;
 
-	if (value == before)
+	if (value == before || q->stopped)
 		return;
 	d->written = value;
 	if (d->shadow) {
-		__atomic_store_n(d->shadow, value, __ATOMIC_RELEASE);
+		__atomic_store_n(d->shadow, htole32(value), __ATOMIC_RELEASE);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		if (!passes(*d->event, value, before))
+		if (!nvme_doorbell_passes(le32toh(*d->event), value, before))
 			return;
 	}
-	pcidipc_write32(q->bar, d->offset, value);
+	pcidipc_write32(q->params.bar, d->offset, value);
 }
 
 void nvme_queue_ring(struct nvme_queue *q)
@@ -113,42 +193,44 @@ void nvme_queue_ring(struct nvme_queue *q)
 	ring(q, &q->sq_doorbell, q->sq_tail);
 }
 
+/* ---- completions ---- */
+
 bool nvme_queue_ready(const struct nvme_queue *q)
 {
-	return (__atomic_load_n(&q->cq[q->cq_head].status, __ATOMIC_ACQUIRE) & 1) == q->phase;
+	return (le16toh(__atomic_load_n(&q->cq[q->cq_head].status, __ATOMIC_ACQUIRE)) & 1) ==
+	       q->phase;
 }
 
-static void complete(struct nvme_queue *q, const struct nvme_cqe *cqe)
+static void complete(struct nvme_queue *q, uint16_t cid, uint16_t status, uint32_t result)
 {
-	struct nvme_command *c;
+	uint16_t slot = cid & ((1u << SLOT_BITS) - 1);
+	struct nvme_command *c = slot < q->params.entries ? &q->commands[slot] : NULL;
 
-	if (cqe->cid >= q->entries || !q->commands[cqe->cid].busy) {
-		pcidipc_log_ratelimited(
-			PCIDIPC_WARNING,
-			"nvme: queue %u: a completion for command %u, which is not in "
-			"flight: ignored",
-			q->id, cqe->cid);
+	if (!c || !c->busy || nvme_command_id(q, c) != cid) {
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"nvme: queue %u: a completion for command %#x, which is "
+					"not in flight: ignored",
+					q->params.id, cid);
 		return;
 	}
-	c = &q->commands[cqe->cid];
 	put_command(q, c);
-	c->done(c, cqe->status >> 1, cqe->result);
+	c->done(c, status >> 1, result);
 }
 
 unsigned nvme_queue_reap(struct nvme_queue *q, unsigned budget)
 {
 	unsigned n = 0;
 
-	while (n < budget && nvme_queue_ready(q)) {
+	while (n < budget && !q->stopped && nvme_queue_ready(q)) {
 		volatile struct nvme_cqe *slot = &q->cq[q->cq_head];
-		struct nvme_cqe cqe = {
-			.result = slot->result, .cid = slot->cid, .status = slot->status};
+		uint32_t result = le32toh(slot->result);
+		uint16_t cid = le16toh(slot->cid), status = le16toh(slot->status);
 
-		if (++q->cq_head == q->entries) {
+		if (++q->cq_head == q->params.entries) {
 			q->cq_head = 0;
 			q->phase ^= 1;
 		}
-		complete(q, &cqe);
+		complete(q, cid, status, result);
 		n++;
 	}
 	if (n)
