@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT
+/* Images, pcid's life, and the guard. The control socket is in control.c. */
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "rig.h"
+
+#define READY_MS 60000
+#define STOP_TRIES 3000 /* of rig_pause */
+
+static const char usual_config[] = "driver \"nvmed\" {\n"
+				   "	class = 0x01\n"
+				   "	subclass = 0x08\n"
+				   "	interface = 0x02\n"
+				   "	command = \"nvmed\"\n"
+				   "	service = \"nvme\"\n"
+				   "}\n";
+
+static bool failed; /* some test did */
+static struct rig *guarded; /* whose log is shown when time is up */
+
+/* ---- paths ---- */
+
+const char *rig_self(void)
+{
+	static char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	path[n > 0 ? n : 0] = 0;
+	return path;
+}
+
+const char *rig_program(const char *name)
+{
+	static char path[4096 + 64];
+	const char *dir = getenv("PCID_BIN_DIR"), *self = rig_self();
+
+	if (dir)
+		snprintf(path, sizeof(path), "%s/%s", dir, name);
+	else
+		snprintf(path, sizeof(path), "%.*s/../bin/%s", (int)(strrchr(self, '/') - self),
+			 self, name);
+	return path;
+}
+
+/* ---- the guard ---- */
+
+static void copy_log(const char *path)
+{
+	char bytes[4096];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	while (fd >= 0 && (n = read(fd, bytes, sizeof(bytes))) > 0)
+		if (write(STDERR_FILENO, bytes, (size_t)n) < 0)
+			break;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void time_is_up(int number)
+{
+	static const char text[] = "\ntime is up; what pcid said:\n";
+
+	(void)number;
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) > 0 && guarded)
+		copy_log(guarded->log);
+	_exit(3); /* pcid gets its SIGTERM from the kernel */
+}
+
+void rig_show_log(struct rig *rig)
+{
+	fflush(stdout);
+	fprintf(stderr, "--- what pcid said:\n");
+	copy_log(rig->log);
+	fprintf(stderr, "---\n");
+}
+
+void rig_pause(void)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+
+	nanosleep(&pause, NULL);
+}
+
+/* ---- before the start ---- */
+
+int rig_create(struct rig *rig, unsigned seconds)
+{
+	const char *base = getenv("TMPDIR");
+
+	memset(rig, 0, sizeof(*rig));
+	snprintf(rig->dir, sizeof(rig->dir), "%s/pcidtest.XXXXXX",
+		 base && strlen(base) < 40 ? base : "/tmp");
+	if (!mkdtemp(rig->dir))
+		return -errno;
+	snprintf(rig->run, sizeof(rig->run), "%s/run", rig->dir);
+	snprintf(rig->log, sizeof(rig->log), "%s/log", rig->dir);
+	snprintf(rig->config, sizeof(rig->config), "%s/pcid.conf", rig->dir);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGPIPE, SIG_IGN);
+	rig_guard(rig, seconds);
+	return 0;
+}
+
+void rig_guard(struct rig *rig, unsigned seconds)
+{
+	guarded = rig;
+	setenv("PCID_RUNTIME_DIR", rig->run, 1);
+	signal(SIGALRM, time_is_up);
+	alarm(seconds);
+}
+
+static int write_all(const char *path, const void *bytes, size_t n)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	ssize_t done = 1;
+
+	if (fd < 0)
+		return -errno;
+	for (size_t at = 0; at < n && done > 0; at += (size_t)done)
+		done = write(fd, (const char *)bytes + at, n - at);
+	close(fd);
+	return done > 0 ? 0 : -EIO;
+}
+
+static void image_path(const struct rig *rig, const char *name, char *path)
+{
+	snprintf(path, RIG_PATH, "%s/%s.img", rig->dir, name);
+}
+
+int rig_image(struct rig *rig, const char *name, uint64_t bytes, uint32_t seed,
+	      unsigned char **shadow)
+{
+	unsigned char *copy = calloc(1, bytes);
+	char path[RIG_PATH];
+	int ret;
+
+	if (!copy)
+		return -ENOMEM;
+	if (seed)
+		fill_random(&seed, copy, bytes);
+	image_path(rig, name, path);
+	ret = write_all(path, copy, bytes);
+	if (shadow && !ret)
+		*shadow = copy;
+	else
+		free(copy);
+	return ret;
+}
+
+int rig_compare(struct rig *rig, const char *name, const unsigned char *shadow, uint64_t bytes)
+{
+	static unsigned char part[1 << 16];
+	char path[RIG_PATH];
+	uint64_t at = 0;
+	ssize_t n = 1;
+	int fd;
+
+	image_path(rig, name, path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && at < bytes && (n = pread(fd, part, sizeof(part), (off_t)at)) > 0) {
+		if (memcmp(part, shadow + at, (size_t)n))
+			break;
+		at += (uint64_t)n;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (at >= bytes)
+		return 0;
+	for (size_t i = 0; i < (size_t)n; i++)
+		if (part[i] != shadow[at + i]) {
+			fprintf(stderr, "%s differs at byte %llu\n", path,
+				(unsigned long long)(at + i));
+			break;
+		}
+	return -EBADMSG;
+}
+
+static void add_arg(struct rig *rig, const char *text)
+{
+	if (rig->nargs < RIG_MAX_ARGS - 1)
+		rig->args[rig->nargs++] = strdup(text);
+}
+
+void rig_arg(struct rig *rig, const char *format, ...)
+{
+	char text[512], with_dir[640], *at;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	at = strchr(text, '@');
+	if (!at) {
+		add_arg(rig, text);
+		return;
+	}
+	*at = 0;
+	snprintf(with_dir, sizeof(with_dir), "%s%s%s", text, rig->dir, at + 1);
+	add_arg(rig, with_dir);
+}
+
+void rig_nvme(struct rig *rig, const char *name)
+{
+	rig_arg(rig, "-drive");
+	rig_arg(rig, "file=@/%s.img,if=none,id=d%s,format=raw", name, name);
+	rig_arg(rig, "-device");
+	rig_arg(rig, "nvme,id=c%s,drive=d%s,serial=%s", name, name, name);
+}
+
+/* ---- pcid's life ---- */
+
+static void exec_pcid(struct rig *rig, int ready)
+{
+	char number[16];
+	char *argv[16 + RIG_MAX_ARGS] = {"pcid",   "--bus",    "qemu",	      "--runtime-dir",
+					 rig->run, "--config", rig->config,   "--ready-fd",
+					 number,   "-v",       "--driver-dir"};
+	char path[4096 + 64], dir[4096 + 64];
+	unsigned n = 11;
+	int log = open(rig->log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+
+	snprintf(path, sizeof(path), "%s", rig_program("pcid"));
+	snprintf(dir, sizeof(dir), "%s", rig_program(""));
+	dir[strlen(dir) - 1] = 0;
+	argv[n++] = dir;
+	argv[n++] = "--";
+	memcpy(argv + n, rig->args, sizeof(rig->args));
+	snprintf(number, sizeof(number), "%d", ready);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	dup2(log, STDOUT_FILENO);
+	dup2(log, STDERR_FILENO);
+	signal(SIGPIPE, SIG_DFL);
+	execv(path, argv);
+	fprintf(stderr, "%s: %s\n", path, strerror(errno));
+	_exit(127);
+}
+
+static int wait_ready(int fd)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	char byte = 0;
+
+	if (poll(&ready, 1, READY_MS) != 1)
+		return -ETIMEDOUT;
+	return read(fd, &byte, 1) == 1 && byte == '\n' ? 0 : -EPIPE;
+}
+
+int rig_start(struct rig *rig, const char *config)
+{
+	int ends[2], ret;
+
+	if (!config)
+		config = usual_config;
+	ret = write_all(rig->config, config, strlen(config));
+	if (!ret && pipe2(ends, O_CLOEXEC))
+		ret = -errno;
+	if (ret)
+		return ret;
+	fflush(NULL);
+	rig->pid = fork();
+	if (!rig->pid) {
+		fcntl(ends[1], F_SETFD, 0);
+		exec_pcid(rig, ends[1]);
+	}
+	close(ends[1]);
+	ret = rig->pid < 0 ? -EAGAIN : wait_ready(ends[0]);
+	close(ends[0]);
+	if (ret) {
+		fprintf(stderr, "pcid did not get ready: %s\n", strerror(-ret));
+		rig_show_log(rig);
+	}
+	return ret;
+}
+
+/* 0: it ended by itself, with exit status 0. */
+static int reap_pcid(struct rig *rig)
+{
+	int status = 0, wrong = 0;
+	pid_t got = 0;
+
+	kill(rig->pid, SIGTERM);
+	for (unsigned i = 0; i < STOP_TRIES && !got; i++) {
+		got = waitpid(rig->pid, &status, WNOHANG);
+		if (!got)
+			rig_pause();
+	}
+	if (!got) {
+		fprintf(stderr, "pcid did not stop when it was told to\n");
+		wrong++;
+		kill(rig->pid, SIGKILL);
+		waitpid(rig->pid, &status, 0);
+	} else if (status) {
+		fprintf(stderr, "pcid's exit status is %#x\n", (unsigned)status);
+		wrong++;
+	}
+	rig->pid = 0;
+	return wrong;
+}
+
+/* QEMU and the drivers end with pcid; what is left comes to us, the subreaper, and must end too. */
+static int reap_rest(void)
+{
+	pid_t got = 0;
+
+	for (unsigned i = 0; i < STOP_TRIES; i++) {
+		while ((got = waitpid(-1, NULL, WNOHANG)) > 0)
+			;
+		if (got < 0)
+			return 0;
+		rig_pause();
+	}
+	fprintf(stderr, "pcid left processes behind\n");
+	return 1;
+}
+
+/* Sanitizers write where everybody does: into the log. */
+static int findings(struct rig *rig)
+{
+	return rig_logged(rig, "ERROR: AddressSanitizer") ||
+	       rig_logged(rig, "ERROR: LeakSanitizer") || rig_logged(rig, "runtime error:");
+}
+
+int rig_end(struct rig *rig)
+{
+	char command[128];
+	int wrong = rig->pid > 0 ? reap_pcid(rig) : 0;
+
+	wrong += findings(rig);
+	if (wrong || failed)
+		rig_show_log(rig);
+	guarded = NULL;
+	for (unsigned i = 0; i < rig->nargs; i++)
+		free(rig->args[i]);
+	rig->nargs = 0;
+	snprintf(command, sizeof(command), "rm -rf '%s'", rig->dir);
+	if (*rig->dir && system(command))
+		wrong++;
+	return wrong;
+}
+
+int rig_stop(struct rig *rig)
+{
+	int wrong = rig_end(rig);
+
+	return wrong + reap_rest();
+}
+
+int rig_simple(struct rig *rig, unsigned seconds, const char *config, unsigned char **shadow)
+{
+	int ret = rig_create(rig, seconds);
+
+	if (!ret)
+		ret = rig_image(rig, "a", RIG_SIMPLE_BYTES, 1, shadow);
+	if (ret)
+		return ret;
+	rig_nvme(rig, "a");
+	return rig_start(rig, config);
+}
+
+int rig_run_tests(void)
+{
+	unsigned failures;
+
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
+	failed = failures;
+	CU_cleanup_registry();
+	return failed ? 1 : 0;
+}
