@@ -32,10 +32,16 @@ struct kept_packet {
 	struct pcidipc_packet packet;
 };
 
-/* An unanswered request over the channel; on its asker's stack. */
+#define MAX_UNANSWERED 8 /* the ABI's limit: the producer hangs up on one who sends more */
+
+/* A request over the channel, unanswered or waiting for its turn to be sent; on its asker's stack. */
 struct ask {
 	struct ask *next;
 	uint32_t tag;
+	bool sent;
+	const struct ringabi_msg *request;
+	const int *fds;
+	unsigned nfds;
 	struct pcidipc_packet *reply;
 	struct pcidipc_completion answered;
 };
@@ -67,7 +73,8 @@ struct pcidipc_consumer {
 	struct spin spin;
 
 	uint32_t next_tag;
-	struct ask *asks;
+	struct ask *asks; /* in order: those that were sent, then those that wait */
+	unsigned unanswered;
 	struct kept_packet *kept_first, *kept_last;
 	unsigned nkept;
 

@@ -44,16 +44,48 @@ static bool keep(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 	return true;
 }
 
+static int send_all(int channel, const struct ringabi_msg *msg, const int *fds, unsigned nfds)
+{
+	struct pollfd p = { .fd = channel, .events = POLLOUT };
+	int ret;
+
+	while ((ret = pcidipc_channel_send(channel, msg, fds, nfds)) == -EAGAIN)
+		poll(&p, 1, -1);
+	return ret == -EPIPE ? -ENOTCONN : ret;
+}
+
+/* Send what may be sent. Not left to the askers: a task may resume when its consumer is no more. */
+static void send_asks(struct pcidipc_consumer *c)
+{
+	struct ask **p = &c->asks;
+
+	while (*p && c->unanswered < MAX_UNANSWERED) {
+		struct ask *ask = *p;
+		int ret = ask->sent ? 0 : send_all(c->channel, ask->request, ask->fds, ask->nfds);
+
+		if (ret) {
+			*p = ask->next;
+			pcidipc_post(&ask->answered, ret);
+			continue;
+		}
+		c->unanswered += !ask->sent;
+		ask->sent = true;
+		p = &ask->next;
+	}
+}
+
 static bool answer_ask(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 {
 	for (struct ask **p = &c->asks; *p; p = &(*p)->next) {
 		struct ask *ask = *p;
 
-		if (ask->tag != packet->msg.tag)
+		if (ask->tag != packet->msg.tag || !ask->sent)
 			continue;
 		*p = ask->next;
+		c->unanswered--;
 		*ask->reply = *packet;
 		pcidipc_post(&ask->answered, 0);
+		send_asks(c);
 		return true;
 	}
 	return false;
@@ -133,6 +165,7 @@ void consumer_deliver_kept(struct pcidipc_consumer *c)
 
 void consumer_fail_asks(struct pcidipc_consumer *c, int error)
 {
+	c->unanswered = 0;
 	while (c->asks) {
 		struct ask *ask = c->asks;
 
@@ -151,20 +184,11 @@ static int block_for(struct pcidipc_consumer *c, struct ask *ask)
 	return ask->answered.res;
 }
 
-static int send_all(int channel, const struct ringabi_msg *msg, const int *fds, unsigned nfds)
-{
-	struct pollfd p = {.fd = channel, .events = POLLOUT};
-	int ret;
-
-	while ((ret = pcidipc_channel_send(channel, msg, fds, nfds)) == -EAGAIN)
-		poll(&p, 1, -1);
-	return ret == -EPIPE ? -ENOTCONN : ret;
-}
-
 int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request, const int *fds,
 			 unsigned nfds, struct pcidipc_packet *reply)
 {
-	struct ask ask = {.tag = ++c->next_tag, .reply = reply};
+	struct ask ask = { .tag = ++c->next_tag, .request = request, .fds = fds, .nfds = nfds, .reply = reply };
+	struct ask **last = &c->asks;
 	int ret;
 
 	if (c->error || c->lost_producer)
@@ -172,13 +196,10 @@ int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request
 	reply->nfds = 0;
 	request->tag = ask.tag;
 	request->result = 0;
-	ask.next = c->asks;
-	c->asks = &ask;
-	ret = send_all(c->channel, request, fds, nfds);
-	if (ret) {
-		c->asks = ask.next;
-		return ret;
-	}
+	while (*last)
+		last = &(*last)->next;
+	*last = &ask;
+	send_asks(c);
 	/* While it reconnects no watch would resume a task. */
 	ret = c->watch.loop && pcidipc_in_task() ? pcidipc_await(&ask.answered)
 						 : block_for(c, &ask);
