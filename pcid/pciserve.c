@@ -398,6 +398,7 @@ void pcid_scheme_init(struct pcid_driver *d)
 		.interface = RINGABI_INTERFACE_PCI,
 		.ring_features = RINGABI_RING_CQE32,
 		.flags = PCIDIPC_SCHEME_DMA,
+		.max_pools = RINGABI_MAX_POOLS, /* its clients' among them */
 		.max_sq_entries = MAX_SQ_ENTRIES,
 		.max_cq_entries = MAX_CQ_ENTRIES,
 		.max_sessions = 1,

@@ -38,7 +38,7 @@
 /* Limits that both sides check. Entry counts are powers of two. */
 #define RINGABI_MIN_ENTRIES 2u
 #define RINGABI_MAX_ENTRIES 32768u
-#define RINGABI_MAX_POOLS 16u
+#define RINGABI_MAX_POOLS 256u /* of a connection; a producer may allow fewer */
 
 #define RINGABI_SQE_BYTES 64u
 #define RINGABI_CQE_BYTES 16u

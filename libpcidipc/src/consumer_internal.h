@@ -72,6 +72,7 @@ struct pcidipc_consumer {
 	struct pcidipc_deferred deliver;
 	struct spin spin;
 
+	uint32_t max_pools; /* the producer's word, not more than RINGABI_MAX_POOLS */
 	uint32_t next_tag;
 	struct ask *asks; /* in order: those that were sent, then those that wait */
 	unsigned unanswered;

@@ -34,7 +34,7 @@ static int answer_hello(struct pcidipc_session *s, const struct pcidipc_packet *
 		.ring_features = s->scheme->ring_features,
 		.max_sq_entries = s->scheme->max_sq_entries,
 		.max_cq_entries = s->scheme->max_cq_entries,
-		.max_pools = RINGABI_MAX_POOLS,
+		.max_pools = session_max_pools(s),
 		.generation = scheme_generation(),
 	};
 	int ret = check_hello(s, m);

@@ -252,6 +252,7 @@ int consumer_check_hello(struct pcidipc_consumer *c, const struct pcidipc_packet
 		return -EPROTO;
 	c->params.sq_entries = lower_power(c->params.sq_entries, r->max_sq_entries);
 	c->params.cq_entries = lower_power(c->params.cq_entries, r->max_cq_entries);
+	c->max_pools = r->max_pools < RINGABI_MAX_POOLS ? r->max_pools : RINGABI_MAX_POOLS;
 	c->ring_features = r->ring_features;
 	c->generation = r->generation;
 	return 0;
@@ -314,7 +315,7 @@ int consumer_setup(struct pcidipc_consumer *c, int channel)
 
 static int free_pool_index(struct pcidipc_consumer *c)
 {
-	for (int i = 0; i < (int)RINGABI_MAX_POOLS; i++)
+	for (int i = 0; i < (int)c->max_pools; i++)
 		if (c->pools[i].fd < 0)
 			return i;
 	return -ENOSPC;

@@ -30,10 +30,10 @@ static int check_pool(struct pcidipc_session *s, const struct ringabi_attach_poo
 	const char *fault = memfd_fault(fd, MEMFD_FIXED_SIZE);
 	struct stat st;
 
-	if (m->index >= RINGABI_MAX_POOLS) {
+	if (m->index >= session_max_pools(s)) {
 		pcidipc_log_ratelimited(PCIDIPC_WARNING,
 					"%s: pid %d: pool index %u, the limit is %u",
-					s->scheme->name, s->pid, m->index, RINGABI_MAX_POOLS - 1);
+					s->scheme->name, s->pid, m->index, session_max_pools(s) - 1);
 		return -EINVAL;
 	}
 	if (s->pools[m->index])

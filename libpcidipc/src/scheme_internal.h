@@ -95,6 +95,13 @@ static inline struct pcidipc_request *session_request(const struct pcidipc_sessi
 	return (void *)(s->requests + slot * s->request_stride);
 }
 
+static inline uint32_t session_max_pools(const struct pcidipc_session *s)
+{
+	uint32_t n = s->scheme->max_pools ? s->scheme->max_pools : PCIDIPC_SESSION_POOLS;
+
+	return n < RINGABI_MAX_POOLS ? n : RINGABI_MAX_POOLS;
+}
+
 /* order.c */
 unsigned order_take(struct pcidipc_session *s, unsigned budget);
 void order_run(struct pcidipc_session *s, struct pcidipc_request *rq);

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <pcidipc/scheme.h>
+
 #include "client.h"
 #include "rig.h"
 
@@ -240,7 +242,7 @@ static void test_pools(void)
 	int fds[8] = {good, good, good, good, null, null, file, file};
 
 	CU_ASSERT_EQUAL(offer_pool(0, size, &good, 1), 0);
-	CU_ASSERT_EQUAL(offer_pool(RINGABI_MAX_POOLS, size, &good, 1), -EINVAL);
+	CU_ASSERT_EQUAL(offer_pool(PCIDIPC_SESSION_POOLS, size, &good, 1), -EINVAL);
 	CU_ASSERT_EQUAL(offer_pool(UINT32_MAX, size, &good, 1), -EINVAL);
 	CU_ASSERT_EQUAL(offer_pool(0, 2 * size, &good, 1), -EINVAL);
 	CU_ASSERT_EQUAL(offer_pool(0, 0, &good, 1), -EINVAL);
@@ -475,6 +477,8 @@ static void refused(const void *bytes, size_t n)
 	}
 	answer_json = json_tokener_parse(reply);
 	CU_ASSERT_PTR_NOT_NULL(answer_json);
+	if (json_object_get_boolean(json_object_object_get(answer_json, "ok")))
+		fprintf(stderr, "not refused: %.*s\n", (int)(n < 80 ? n : 80), (const char *)bytes);
 	CU_ASSERT_FALSE(json_object_get_boolean(json_object_object_get(answer_json, "ok")));
 	CU_ASSERT_TRUE(json_object_get_string_len(json_object_object_get(answer_json, "error")) >
 		       0);

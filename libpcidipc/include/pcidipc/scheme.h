@@ -54,11 +54,14 @@ struct pcidipc_request {
 	(1u << 0)		     /* map consumers' pools, for arguments that lie in them */
 #define PCIDIPC_SCHEME_DMA (1u << 1) /* pools must be made reachable by pool_map before use */
 
+#define PCIDIPC_SESSION_POOLS 16u /* what a client may attach, if a scheme says nothing else */
+
 struct pcidipc_scheme {
 	const char *name;	 /* for messages */
 	uint32_t interface;	 /* RINGABI_INTERFACE_* */
 	uint32_t ring_features;	 /* RINGABI_RING_* */
 	uint32_t flags;		 /* PCIDIPC_SCHEME_* */
+	uint32_t max_pools;	 /* per session, at most RINGABI_MAX_POOLS; 0: PCIDIPC_SESSION_POOLS */
 	uint32_t max_sq_entries; /* powers of two */
 	uint32_t max_cq_entries;
 	uint32_t max_sessions;
