@@ -161,14 +161,24 @@ static struct json_object *perform(struct pcid *pcid, struct json_object *reques
 		      : failure(-EOPNOTSUPP, "there is no command \"%.32s\"", command);
 }
 
+/* Nothing but white space may follow the object. */
+static bool ends_here(const char *text, size_t bytes)
+{
+	return strspn(text, " \t\r") >= bytes;
+}
+
 static struct json_object *perform_text(struct pcid *pcid, const char *text, size_t bytes)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
 	struct json_object *request =
 		tokener ? json_tokener_parse_ex(tokener, text, (int)bytes) : NULL;
 	struct json_object *reply;
+	size_t parsed = 0;
 
-	if (!json_object_is_type(request, json_type_object))
+	if (tokener)
+		parsed = json_tokener_get_parse_end(tokener);
+	if (!json_object_is_type(request, json_type_object) ||
+	    !ends_here(text + parsed, bytes - parsed))
 		reply = failure(-EINVAL, "a request is one JSON object on one line");
 	else
 		reply = perform(pcid, request);
