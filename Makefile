@@ -97,7 +97,13 @@ $(B)/lib/libundertest.a: $(TEST_OBJS)
 	rm -f $@
 	ar rcs $@ $^
 
-$(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/unit/%.o $(call objs,$(UNIT_LIB)) $(B)/lib/libundertest.a $(LIB_A)
+# What tests share comes from archives too: a test links what it uses, and may put a model in a library function's place.
+$(B)/lib/libunit.a: $(call objs,$(UNIT_LIB))
+	@mkdir -p $(@D)
+	rm -f $@
+	ar rcs $@ $^
+
+$(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib/libundertest.a $(LIB_A)
 	$(link) $(LIB_LIBS) $(PCID_LIBS) $(NVMED_LIBS) -lcunit
 $(QEMU_TESTS): $(B)/tests/%: $(B)/obj/tests/qemu/%.o $(call objs,$(QEMU_LIB)) $(LIB_A)
 	$(link) $(LIB_LIBS) -ljson-c -lcunit

@@ -46,7 +46,7 @@ static bool keep(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 
 static int send_all(int channel, const struct ringabi_msg *msg, const int *fds, unsigned nfds)
 {
-	struct pollfd p = { .fd = channel, .events = POLLOUT };
+	struct pollfd p = {.fd = channel, .events = POLLOUT};
 	int ret;
 
 	while ((ret = pcidipc_channel_send(channel, msg, fds, nfds)) == -EAGAIN)
@@ -187,7 +187,8 @@ static int block_for(struct pcidipc_consumer *c, struct ask *ask)
 int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request, const int *fds,
 			 unsigned nfds, struct pcidipc_packet *reply)
 {
-	struct ask ask = { .tag = ++c->next_tag, .request = request, .fds = fds, .nfds = nfds, .reply = reply };
+	struct ask ask = {
+		.tag = ++c->next_tag, .request = request, .fds = fds, .nfds = nfds, .reply = reply};
 	struct ask **last = &c->asks;
 	int ret;
 

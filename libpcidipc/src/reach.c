@@ -31,9 +31,9 @@ static int check_pool(struct pcidipc_session *s, const struct ringabi_attach_poo
 	struct stat st;
 
 	if (m->index >= session_max_pools(s)) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: pid %d: pool index %u, the limit is %u",
-					s->scheme->name, s->pid, m->index, session_max_pools(s) - 1);
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING, "%s: pid %d: pool index %u, the limit is %u",
+			s->scheme->name, s->pid, m->index, session_max_pools(s) - 1);
 		return -EINVAL;
 	}
 	if (s->pools[m->index])
