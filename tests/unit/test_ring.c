@@ -521,20 +521,23 @@ static unsigned two_processes(const struct run *run)
 static void sleeping(bool consumer_sleeps, bool producer_sleeps)
 {
 	struct run run = {.consumer_sleeps = consumer_sleeps, .producer_sleeps = producer_sleeps};
+	/* Who spins while others want the CPU gets a round done per time slice. */
+	uint32_t rounds = consumer_sleeps && producer_sleeps ? 5000 : 500;
 
-	run.sq = 64, run.cq = 128, run.start = NEAR_WRAP, run.total = 1000000, run.depth = 128;
+	run.sq = 4096, run.cq = 8192, run.start = NEAR_WRAP, run.total = 1000000, run.depth = 8192;
 	two_processes(&run); /* the pipe kept full */
-	run.sq = 2, run.cq = 2, run.total = 20000, run.depth = 0;
+	run.sq = 2, run.cq = 2, run.total = 4 * rounds, run.depth = 0;
 	two_processes(&run); /* the SQ full, and the CQ */
-	run.sq = 4, run.cq = 16, run.total = 40000, run.features = RINGABI_RING_CQE32;
+	run.sq = 4, run.cq = 16, run.total = 8 * rounds, run.features = RINGABI_RING_CQE32;
 	two_processes(&run);
-	run.sq = run.cq = 8, run.total = 5000, run.depth = 1;
+	run.sq = run.cq = 8, run.total = rounds, run.depth = 1;
 	two_processes(&run); /* to and fro */
 }
 
 static void test_nobody_sleeps(void)
 {
-	struct run run = {.sq = 256, .cq = 512, .total = 3000000, .depth = 512, .start = NEAR_WRAP};
+	struct run run = {
+		.sq = 16384, .cq = 32768, .total = 3000000, .depth = 32768, .start = NEAR_WRAP};
 
 	CU_ASSERT_EQUAL(two_processes(&run), 0);
 	run.features = RINGABI_RING_CQE32;
