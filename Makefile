@@ -3,6 +3,7 @@
 #   make           build everything into build/
 #   make demo      a QEMU bus, an NVMe disk, a file moved onto it and back
 #   make check     every test, plain and under sanitizers
+#   make bench     measure everything: a table, and build/bench.json
 #   make install   DESTDIR= PREFIX=/usr/local
 #   make deps      install what the build needs (Debian, as root)
 #   make clean
@@ -112,6 +113,24 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+
+# ---- bench: tests/bench/*.c is one program, which pcid also starts as a driver ----
+
+BENCH_SRC := $(wildcard tests/bench/*.c)
+DPDK := $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
+ifdef DPDK
+# Its headers do not stand our warnings, and need the machine that they were built for.
+$(B)/obj/tests/bench/rtering.o: CFLAGS += -DHAVE_DPDK $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libdpdk))
+DPDK_LIBS := -lrte_ring -lrte_eal
+endif
+$(B)/tests/bench: $(call objs,$(BENCH_SRC)) $(LIB_A)
+	$(link) $(LIB_LIBS) -ljson-c -lm -ldl $(DPDK_LIBS)
+
+.PHONY: bench
+bench:
+	@scripts/deps.sh bench
+	@$(MAKE) --no-print-directory -s all $(B)/tests/bench
+	@$(B)/tests/bench --build $(B) --json $(B)/bench.json $(BENCH_ARGS)
 
 # ---- demo, check, install: what a user types ----
 

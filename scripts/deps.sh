@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Install what the build and the tests need, by apt-get; where that is not possible, say what is missing.
-# Does nothing, quickly, when everything is there. Argument: what it is for, "build" (and the demo) or "check" (all).
+# Does nothing, quickly, when everything is there. Argument: what it is for: "build" (and the demo), "check" (that and
+# the tests), or "bench" (build, and the peers that make bench compares with, which are left out where they cannot be had).
 set -u
 
 # package, what needs it, and where apt is unknown: a command, header or file that shows it is there
@@ -19,8 +20,19 @@ qemu-system-x86 build cmd:qemu-system-x86_64
 g++             check cmd:g++
 libcunit1-dev   check hdr:CUnit/CUnit.h
 spin            check cmd:spin
+libdpdk-dev     bench any:/usr/include/dpdk/rte_ring.h,/usr/local/include/rte_ring.h
 "
-[ "${1:-check}" = check ] || packages=$(echo "$packages" | grep ' build ')
+optional=
+case ${1:-check} in
+build)
+	packages=$(echo "$packages" | grep ' build ') ;;
+bench)
+	"$0" build || exit 1
+	optional=yes
+	packages=$(echo "$packages" | grep ' bench ') ;;
+*)
+	packages=$(echo "$packages" | grep -v ' bench ') ;;
+esac
 
 missing_by_dpkg()
 {
@@ -50,6 +62,7 @@ missing_by_looking()
 
 give_up()
 {
+	[ -z "$optional" ] || { echo "make deps: $1 Left out:" $missing >&2; exit 0; }
 	{
 		echo "make deps: $1"
 		echo "Missing (by their names in Debian):"

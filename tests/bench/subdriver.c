@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+#include "subdriver.h"
+int subdriver_main(void) { return 1; }
