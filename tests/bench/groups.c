@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* What is measured together, what is compared with what, and what it should come to. */
 #include "measurements.h"
+#include "rig.h"
 
 #define MEASUREMENTS(...) (const struct bench_measurement *const[]){__VA_ARGS__, NULL}
+#define ALONE(name) {name, NULL, NULL, BENCH_NO_GOAL, 0}
 #define LINES(...) (const struct bench_line[]){__VA_ARGS__, {0}}
 
 static const struct bench_group round_trip = {
@@ -45,4 +47,69 @@ static const struct bench_group allocation = {
 	.lines = LINES({"pool_alloc_free_ns", "malloc_free_ns", "pool_malloc_ratio", BENCH_AT_MOST, 1}),
 };
 
-const struct bench_group *const bench_groups[] = {&round_trip, &asleep, &rate, &allocation, NULL};
+static const struct bench_group masks = {
+	.name = "mask",
+	.title = "Mask and unmask of a vector whose mask pcid keeps",
+	.rounds = 31,
+	.setup = rig_setup,
+	.teardown = rig_teardown,
+	.measurements = MEASUREMENTS(&bench_mask, &bench_mask_socket, &bench_mask_posted, &bench_mask_socket_posted),
+	.lines = LINES({"mask_unmask_per_s", "mask_unmask_socket_per_s", "mask_unmask_socket_ratio", BENCH_AT_LEAST, 5},
+		       {"mask_unmask_posted_per_s", "mask_unmask_socket_posted_per_s", "mask_unmask_socket_posted_ratio",
+			BENCH_NO_GOAL, 0}),
+};
+
+#define READ_LINES(key, calls) ALONE(key "_iops"), ALONE(key "_cpu_us"), ALONE(key "_pcid_cpu_us"), ALONE(calls), \
+	ALONE(key "_register_writes")
+
+static const struct bench_group reads = {
+	.name = "nvme",
+	.title = "Random reads on QEMU's NVMe controller, per read",
+	.rounds = 11,
+	.setup = rig_setup,
+	.teardown = rig_teardown,
+	.measurements = MEASUREMENTS(&bench_nvme_512_1, &bench_nvme_512_32, &bench_nvme_512_128, &bench_nvme_4k_1,
+				     &bench_nvme_4k_32, &bench_nvme_4k_128),
+	.lines = LINES(READ_LINES("nvme_512_qd1", "nvme_512_qd1_syscalls"),
+		       READ_LINES("nvme_512_qd32", "nvme_syscalls_per_io"),
+		       READ_LINES("nvme_512_qd128", "nvme_512_qd128_syscalls"),
+		       READ_LINES("nvme_4k_qd1", "nvme_4k_qd1_syscalls"),
+		       READ_LINES("nvme_4k_qd32", "nvme_4k_qd32_syscalls"),
+		       READ_LINES("nvme_4k_qd128", "nvme_4k_qd128_syscalls")),
+};
+
+static const struct bench_group clients = {
+	.name = "clients",
+	.title = "Several clients of that controller, 512 bytes",
+	.rounds = 9,
+	.setup = rig_setup,
+	.teardown = rig_teardown,
+	.measurements = MEASUREMENTS(&bench_clients_1, &bench_clients_8, &bench_clients_64, &bench_beside_greedy,
+				     &bench_beside_equal),
+	.lines = LINES({"nvme_clients_8_iops", "nvme_clients_1_iops", "nvme_clients_8_ratio", BENCH_AT_LEAST, 0.95},
+		       {"nvme_clients_64_iops", "nvme_clients_1_iops", "nvme_clients_64_ratio", BENCH_AT_LEAST, 0.95},
+		       {"nvme_beside_greedy_iops", "nvme_beside_equal_iops", "nvme_fairness_ratio", BENCH_NO_GOAL, 0}),
+};
+
+static const struct bench_group footprint = {
+	.name = "memory",
+	.title = "Memory, and rest",
+	.rounds = 1,
+	.setup = rig_setup,
+	.teardown = rig_teardown,
+	.measurements = MEASUREMENTS(&bench_memory, &bench_idle),
+	.lines = LINES({"pcid_rss_kib", NULL, NULL, BENCH_AT_MOST, 6144}, {"nvmed_rss_kib", NULL, NULL, BENCH_AT_MOST, 6144},
+		       ALONE("pcid_pss_kib"), ALONE("nvmed_pss_kib"), {"client_rss_kib", NULL, NULL, BENCH_AT_MOST, 64},
+		       {"idle_wakeups", NULL, NULL, BENCH_AT_MOST, 0}),
+};
+
+static const struct bench_group start = {
+	.name = "start",
+	.title = "From the start to the first block read",
+	.rounds = 5,
+	.measurements = MEASUREMENTS(&bench_start),
+	.lines = LINES({"start_to_first_read_ms", NULL, NULL, BENCH_AT_MOST, 1000}, ALONE("qemu_start_ms")),
+};
+
+const struct bench_group *const bench_groups[] = {&round_trip, &asleep, &rate,	    &allocation, &masks,
+						  &reads,      &clients, &footprint, &start,	   NULL};

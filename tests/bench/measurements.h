@@ -13,5 +13,15 @@ extern const struct bench_measurement bench_uring_rtt, bench_uring_nops, bench_s
 extern const struct bench_measurement bench_eventfd_rtt, bench_futex_rtt, bench_socket_rtt;
 /* alloc.c */
 extern const struct bench_measurement bench_pool, bench_malloc;
+/* mask.c */
+extern const struct bench_measurement bench_mask, bench_mask_posted, bench_mask_socket, bench_mask_socket_posted;
+/* nvme.c */
+extern const struct bench_measurement bench_nvme_512_1, bench_nvme_512_32, bench_nvme_512_128;
+extern const struct bench_measurement bench_nvme_4k_1, bench_nvme_4k_32, bench_nvme_4k_128;
+/* clients.c */
+extern const struct bench_measurement bench_clients_1, bench_clients_8, bench_clients_64;
+extern const struct bench_measurement bench_beside_equal, bench_beside_greedy;
+/* footprint.c */
+extern const struct bench_measurement bench_memory, bench_idle, bench_start;
 
 #endif
