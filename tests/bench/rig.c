@@ -176,14 +176,16 @@ int rig_start(struct rig *r)
 void rig_stop(struct rig *r)
 {
 	uint64_t end = bench_now() + STOP_NS;
+	bool killed = false;
 
 	if (r->pcid <= 0)
 		return;
 	kill(r->pcid, SIGTERM);
 	while (waitpid(r->pcid, NULL, WNOHANG) == 0) {
-		if (bench_now() > end) {
+		if (!killed && bench_now() > end) {
 			fprintf(stderr, "bench: pcid does not end; killed\n");
 			kill(r->pcid, SIGKILL);
+			killed = true;
 		}
 		pause_ns(1000000);
 	}
