@@ -10,7 +10,8 @@
 #define STEPS 65536
 #define POOL_BYTES (256ull << 20)
 
-/* 512 bytes to 128 KiB, every power of two as likely as the others, and then a random part of it. */
+/* 512 bytes to 128 KiB, every power of two as likely as the others, and then a random part of it.
+ */
 struct step {
 	uint32_t bytes;
 	uint32_t slot;
@@ -109,7 +110,9 @@ static int pair(void *state, double *results)
 }
 
 const struct bench_measurement bench_pool = {
-	.values = (const struct bench_value[]){{"pool_alloc_free_ns", "pool: allocate and free", "ns"}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"pool_alloc_free_ns", "pool: allocate and free", "ns"}, {0}},
 	.arg = "pool",
 	.setup = setup,
 	.round = pair,
@@ -117,7 +120,8 @@ const struct bench_measurement bench_pool = {
 };
 
 const struct bench_measurement bench_malloc = {
-	.values = (const struct bench_value[]){{"malloc_free_ns", "glibc malloc and free", "ns"}, {0}},
+	.values = (const struct bench_value[]){{"malloc_free_ns", "glibc malloc and free", "ns"},
+					       {0}},
 	.setup = setup,
 	.round = pair,
 	.teardown = teardown,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The measuring program. A measurement sets something up, measures it in many short rounds, and takes it down. The
- * measurements of a group run in turns (ours, peer, ours, peer ...), because the machine's speed drifts: what is
- * reported is the median of each round's ratio, beside the medians of the absolute values. A new peer is one file with
- * one struct bench_measurement, and a line in groups.c.
+ * The measuring program. A measurement sets something up, measures it in many short rounds, and
+ * takes it down. The measurements of a group run in turns (ours, peer, ours, peer ...), because the
+ * machine's speed drifts: what is reported is the median of each round's ratio, beside the medians
+ * of the absolute values. A new peer is one file with one struct bench_measurement, and a line in
+ * groups.c.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -34,7 +35,8 @@ struct bench_measurement {
 	const void *arg; /* for several measurements by the same functions */
 	/* 0, or -errno: the values are null. -ENOENT: what it needs is not installed. */
 	int (*setup)(const struct bench_measurement *m, void **state);
-	/* One round; results[] as in values, NAN where unknown. 0 or -errno, which ends the measurement. */
+	/* One round; results[] as in values, NAN where unknown. 0 or -errno, which ends the
+	 * measurement. */
 	int (*round)(void *state, double *results);
 	void (*teardown)(void *state); /* not called when setup failed */
 };
@@ -45,7 +47,8 @@ enum bench_goal {
 	BENCH_AT_LEAST,
 };
 
-/* A line of the table: a value and its ratio to the peer's (ours divided by the peer's), or, without peer, alone. */
+/* A line of the table: a value and its ratio to the peer's (ours divided by the peer's), or,
+ * without peer, alone. */
 struct bench_line {
 	const char *ours;
 	const char *peer;  /* NULL: alone */
@@ -57,7 +60,7 @@ struct bench_line {
 struct bench_group {
 	const char *name;
 	const char *title;
-	unsigned rounds; /* by default */
+	unsigned rounds;				     /* by default */
 	const struct bench_measurement *const *measurements; /* NULL at the end */
 	const struct bench_line *lines;			     /* ours NULL at the end */
 	int (*setup)(void);				     /* may be NULL, as may teardown */
@@ -97,20 +100,21 @@ int bench_write_json(const char *path);
 /* ---- processes (process.c) ---- */
 
 /*
- * A process that does its work between go and park, and sleeps otherwise: a spinner must not disturb the other
- * measurements. It dies with this process.
+ * A process that does its work between go and park, and sleeps otherwise: a spinner must not
+ * disturb the other measurements. It dies with this process.
  */
 struct bench_process {
 	pid_t pid;
 	struct bench_gate {
 		_Alignas(64) _Atomic uint32_t go;
 		_Alignas(64) _Atomic uint32_t running;
-	} *gate;
+	} * gate;
 };
 
-/* `run` returns soon after bench_going() has become false, or never (then park must not be called). */
-int bench_spawn(struct bench_process *process, int cpu, void (*run)(struct bench_process *, void *arg),
-		void *arg);
+/* `run` returns soon after bench_going() has become false, or never (then park must not be called).
+ */
+int bench_spawn(struct bench_process *process, int cpu,
+		void (*run)(struct bench_process *, void *arg), void *arg);
 void bench_go(struct bench_process *process);
 void bench_park(struct bench_process *process);
 void bench_kill(struct bench_process *process);
@@ -129,7 +133,8 @@ void bench_unshare(void *memory, size_t bytes);
 /* ---- time (process.c) ---- */
 
 uint64_t bench_now(void);
-/* Run batches of `count` until BENCH_ROUND_NS are over, after one to warm up. Returns ns for one of it. */
+/* Run batches of `count` until BENCH_ROUND_NS are over, after one to warm up. Returns ns for one of
+ * it. */
 double bench_ns_each(void (*batch)(void *state, unsigned count), void *state, unsigned count);
 
 /* Keep the compiler from leaving out what computes `value`. */

@@ -52,8 +52,8 @@ static bool send_read(struct client *c, uint64_t part)
 
 	if (!sqe)
 		return false;
-	io_uring_prep_read_fixed(sqe, 0, (void *)(uintptr_t)(c->buffers->offset + part * c->bytes), c->bytes,
-				 random_offset(c), c->index);
+	io_uring_prep_read_fixed(sqe, 0, (void *)(uintptr_t)(c->buffers->offset + part * c->bytes),
+				 c->bytes, random_offset(c), c->index);
 	io_uring_sqe_set_data64(sqe, part);
 	c->in_flight++;
 	return true;

@@ -35,7 +35,7 @@ struct client_process {
 		_Atomic uint32_t ready;
 		char path[160];
 		uint32_t bytes, depth;
-	} *shared;
+	} * shared;
 };
 /* Fork, connect, read once. */
 int client_spawn(struct client_process *process, const char *path, uint32_t bytes, uint32_t depth);

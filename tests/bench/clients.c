@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* Several clients at once, each a process: what they get together, and what a modest one gets beside a greedy one. */
+/* Several clients at once, each a process: what they get together, and what a modest one gets
+ * beside a greedy one. */
 #include "measurements.h"
 
 #include <time.h>
@@ -51,7 +52,8 @@ static int first_error(const struct client_process *clients, unsigned n)
 }
 
 /* Reads per second that the first `counted` of n clients get while all of them run. */
-static int run_clients(struct client_process *clients, unsigned n, unsigned counted, double *per_second)
+static int run_clients(struct client_process *clients, unsigned n, unsigned counted,
+		       double *per_second)
 {
 	double before, after;
 	uint64_t start, end;
@@ -99,13 +101,14 @@ static int total(void *state, double *results)
 	return ret;
 }
 
-#define TOTAL(n, text)                                                                             \
-	const struct bench_measurement bench_clients_##n = {                                       \
-		.values = (const struct bench_value[]){{"nvme_clients_" #n "_iops", text, "/s"}, {0}}, \
-		.arg = &(const unsigned){n},                                                       \
-		.setup = setup,                                                                    \
-		.round = total,                                                                    \
-		.teardown = teardown,                                                              \
+#define TOTAL(n, text)                                                                           \
+	const struct bench_measurement bench_clients_##n = {                                     \
+		.values = (const struct bench_value[]){{"nvme_clients_" #n "_iops", text, "/s"}, \
+						       {0}},                                     \
+		.arg = &(const unsigned){n},                                                     \
+		.setup = setup,                                                                  \
+		.round = total,                                                                  \
+		.teardown = teardown,                                                            \
 	}
 
 TOTAL(1, "reads of 1 client, 128 in flight");
@@ -131,7 +134,9 @@ static int beside(void *state, double *results)
 }
 
 const struct bench_measurement bench_beside_equal = {
-	.values = (const struct bench_value[]){{"nvme_beside_equal_iops", "the same, beside one of depth 1", "/s"}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"nvme_beside_equal_iops", "the same, beside one of depth 1", "/s"}, {0}},
 	.arg = &(const unsigned){1},
 	.setup = setup,
 	.round = beside,
@@ -139,7 +144,8 @@ const struct bench_measurement bench_beside_equal = {
 };
 
 const struct bench_measurement bench_beside_greedy = {
-	.values = (const struct bench_value[]){{"nvme_beside_greedy_iops", "depth 1, beside a client of depth 128", "/s"},
+	.values = (const struct bench_value[]){{"nvme_beside_greedy_iops",
+						"depth 1, beside a client of depth 128", "/s"},
 					       {0}},
 	.arg = &(const unsigned){128},
 	.setup = setup,

@@ -8,7 +8,7 @@ struct floor {
 	struct bench_process echo;
 	struct line {
 		_Alignas(128) _Atomic uint32_t word; /* odd: sent, even: answered */
-	} *line;
+	} * line;
 };
 
 static void echo(struct bench_process *process, void *arg)
@@ -74,7 +74,9 @@ static void teardown(void *state)
 }
 
 const struct bench_measurement bench_floor = {
-	.values = (const struct bench_value[]){{"floor_rtt_ns", "one cache line, there and back", "ns"}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"floor_rtt_ns", "one cache line, there and back", "ns"}, {0}},
 	.setup = setup,
 	.round = round_trip,
 	.teardown = teardown,

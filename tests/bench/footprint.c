@@ -23,11 +23,22 @@ static void teardown(void *state)
 	(void)state;
 }
 
+static double switches(void)
+{
+	return rig_switches(rig.pcid) + rig_switches(rig.nvmed);
+}
+
+/* Until the daemons have done with clients that came or went: quiet for a tenth of a second, or no
+ * quiet in 5 s. */
 static void settle(void)
 {
 	struct timespec t = {.tv_nsec = 100000000};
+	double before = -1;
 
-	nanosleep(&t, NULL);
+	for (unsigned i = 0; i < 50 && switches() != before; i++) {
+		before = switches();
+		nanosleep(&t, NULL);
+	}
 }
 
 static double both_rss(void)
@@ -67,23 +78,20 @@ static int memory(void *state, double *results)
 }
 
 const struct bench_measurement bench_memory = {
-	.values = (const struct bench_value[]){{"pcid_rss_kib", "pcid's memory (Rss, without pools)", "KiB"},
-					       {"nvmed_rss_kib", "nvmed's memory (Rss, without pools)", "KiB"},
-					       {"pcid_pss_kib", "pcid's share of it (Pss)", "KiB"},
-					       {"nvmed_pss_kib", "nvmed's share of it (Pss)", "KiB"},
-					       {"client_rss_kib", "one client more, of depth 128, in both", "KiB"},
-					       {0}},
+	.values =
+		(const struct bench_value[]){
+			{"pcid_rss_kib", "pcid's memory (Rss, without pools)", "KiB"},
+			{"nvmed_rss_kib", "nvmed's memory (Rss, without pools)", "KiB"},
+			{"pcid_pss_kib", "pcid's share of it (Pss)", "KiB"},
+			{"nvmed_pss_kib", "nvmed's share of it (Pss)", "KiB"},
+			{"client_rss_kib", "one client more, of depth 128, in both", "KiB"},
+			{0}},
 	.setup = setup,
 	.round = memory,
 	.teardown = teardown,
 };
 
 /* ---- idle ---- */
-
-static double switches(void)
-{
-	return rig_switches(rig.pcid) + rig_switches(rig.nvmed);
-}
 
 /* With a connected client that asks for nothing. */
 static int idle(void *state, double *results)
@@ -105,7 +113,9 @@ static int idle(void *state, double *results)
 }
 
 const struct bench_measurement bench_idle = {
-	.values = (const struct bench_value[]){{"idle_wakeups", "wake-ups of pcid and nvmed in 2 idle seconds", ""}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"idle_wakeups", "wake-ups of pcid and nvmed in 2 idle seconds", ""}, {0}},
 	.setup = setup,
 	.round = idle,
 	.teardown = teardown,
@@ -147,10 +157,12 @@ static int start(void *state, double *results)
 }
 
 const struct bench_measurement bench_start = {
-	.values = (const struct bench_value[]){{"start_to_first_read_ms", "pcid's start to the first block, beyond QEMU's",
-						"ms"},
-					       {"qemu_start_ms", "QEMU's own start, for comparison", "ms"},
-					       {0}},
+	.values =
+		(const struct bench_value[]){
+			{"start_to_first_read_ms", "pcid's start to the first block, beyond QEMU's",
+			 "ms"},
+			{"qemu_start_ms", "QEMU's own start, for comparison", "ms"},
+			{0}},
 	.setup = setup,
 	.round = start,
 	.teardown = teardown,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* NOPs over the kernel's io_uring: by system call, and with a polling kernel thread (SQPOLL) on the other CPU. */
+/* NOPs over the kernel's io_uring: by system call, and with a polling kernel thread (SQPOLL) on the
+ * other CPU. */
 #include "measurements.h"
 
 #include <liburing.h>
@@ -23,9 +24,10 @@ static int setup(const struct bench_measurement *m, void **state)
 	if (!u)
 		return -ENOMEM;
 	if (m->arg)
-		params = (struct io_uring_params){.flags = IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF,
-						  .sq_thread_cpu = BENCH_SERVER_CPU,
-						  .sq_thread_idle = IDLE_MS};
+		params =
+			(struct io_uring_params){.flags = IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF,
+						 .sq_thread_cpu = BENCH_SERVER_CPU,
+						 .sq_thread_idle = IDLE_MS};
 	ret = io_uring_queue_init_params(DEPTH, &u->ring, &params);
 	if (ret)
 		free(u);
@@ -116,14 +118,17 @@ static int rate(void *state, double *results)
 }
 
 const struct bench_measurement bench_uring_rtt = {
-	.values = (const struct bench_value[]){{"io_uring_rtt_ns", "kernel io_uring, system call", "ns"}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"io_uring_rtt_ns", "kernel io_uring, system call", "ns"}, {0}},
 	.setup = setup,
 	.round = round_trip,
 	.teardown = teardown,
 };
 
 const struct bench_measurement bench_sqpoll_rtt = {
-	.values = (const struct bench_value[]){{"sqpoll_rtt_ns", "kernel io_uring, SQPOLL", "ns"}, {0}},
+	.values = (const struct bench_value[]){{"sqpoll_rtt_ns", "kernel io_uring, SQPOLL", "ns"},
+					       {0}},
 	.arg = "sqpoll",
 	.setup = setup,
 	.round = round_trip,
@@ -131,14 +136,18 @@ const struct bench_measurement bench_sqpoll_rtt = {
 };
 
 const struct bench_measurement bench_uring_nops = {
-	.values = (const struct bench_value[]){{"io_uring_nops_per_s", "kernel io_uring, system call", "/s"}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"io_uring_nops_per_s", "kernel io_uring, system call", "/s"}, {0}},
 	.setup = setup,
 	.round = rate,
 	.teardown = teardown,
 };
 
 const struct bench_measurement bench_sqpoll_nops = {
-	.values = (const struct bench_value[]){{"sqpoll_nops_per_s", "kernel io_uring, SQPOLL", "/s"}, {0}},
+	.values =
+		(const struct bench_value[]){{"sqpoll_nops_per_s", "kernel io_uring, SQPOLL", "/s"},
+					     {0}},
 	.arg = "sqpoll",
 	.setup = setup,
 	.round = rate,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* Options, and a process around the one that measures: whatever ends that, nothing is left behind. */
+/* Options, and a process around the one that measures: whatever ends that, nothing is left behind.
+ */
 #include "bench.h"
 
 #include <fnmatch.h>
@@ -20,7 +21,8 @@ static void usage(FILE *to)
 {
 	fputs("Usage: bench [--list] [--only PATTERN] [--rounds N] [--json FILE] [--build DIR]\n"
 	      "  --list          what is measured, without measuring\n"
-	      "  --only PATTERN  only groups whose name, or one of whose values' names, matches (fnmatch)\n"
+	      "  --only PATTERN  only groups whose name, or one of whose values' names, matches "
+	      "(fnmatch)\n"
 	      "  --rounds N      rounds of every group (1 to 1000), instead of its own number\n"
 	      "  --json FILE     write all medians there, one flat object of numbers\n"
 	      "  --build DIR     where bin/pcid is (by default: build)\n",
@@ -33,7 +35,8 @@ static int parse_rounds(const char *text)
 	unsigned long n = strtoul(text, &end, 10);
 
 	if (*end || n < 1 || n > BENCH_MAX_ROUNDS) {
-		fprintf(stderr, "bench: --rounds %s: a number from 1 to %d\n", text, BENCH_MAX_ROUNDS);
+		fprintf(stderr, "bench: --rounds %s: a number from 1 to %d\n", text,
+			BENCH_MAX_ROUNDS);
 		return -EINVAL;
 	}
 	bench_options.rounds = (unsigned)n;
@@ -42,11 +45,13 @@ static int parse_rounds(const char *text)
 
 static int parse(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"list", no_argument, NULL, 'l'},	  {"only", required_argument, NULL, 'o'},
-		{"rounds", required_argument, NULL, 'r'}, {"json", required_argument, NULL, 'j'},
-		{"build", required_argument, NULL, 'b'},  {"help", no_argument, NULL, 'h'},
-		{0}};
+	static const struct option options[] = {{"list", no_argument, NULL, 'l'},
+						{"only", required_argument, NULL, 'o'},
+						{"rounds", required_argument, NULL, 'r'},
+						{"json", required_argument, NULL, 'j'},
+						{"build", required_argument, NULL, 'b'},
+						{"help", no_argument, NULL, 'h'},
+						{0}};
 	int option;
 
 	bench_options.build = "build";
@@ -97,7 +102,8 @@ static void list(void)
 			continue;
 		printf("%s: %s (%u rounds)\n", group->name, group->title, group->rounds);
 		for (unsigned k = 0; group->measurements[k]; k++)
-			for (const struct bench_value *v = group->measurements[k]->values; v->name; v++)
+			for (const struct bench_value *v = group->measurements[k]->values; v->name;
+			     v++)
 				printf("  %-32s %s, %s\n", v->name, v->title, v->unit);
 	}
 }
@@ -118,7 +124,8 @@ static int measure(void)
 			bench_print(bench_groups[i]);
 	}
 	if (!n) {
-		fprintf(stderr, "bench: nothing matches --only %s; see --list\n", bench_options.only);
+		fprintf(stderr, "bench: nothing matches --only %s; see --list\n",
+			bench_options.only);
 		return 2;
 	}
 	if (bench_options.json && bench_write_json(bench_options.json))
@@ -136,7 +143,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path);
 }
 
-/* The measuring process's children die with it, and its grandchildren come to us: wait for them all. */
+/* The measuring process's children die with it, and its grandchildren come to us: wait for them
+ * all. */
 static int wait_for_all(pid_t worker, const sigset_t *signals)
 {
 	int status, result = 1, signal_number;
@@ -151,7 +159,8 @@ static int wait_for_all(pid_t worker, const sigset_t *signals)
 		}
 		while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 			if (pid == worker)
-				result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+				result = WIFEXITED(status) ? WEXITSTATUS(status)
+							   : 128 + WTERMSIG(status);
 		if (pid < 0)
 			return told ? 130 : result;
 	}

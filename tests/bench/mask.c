@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Mask and unmask through pcid, told to the driver in subdriver.c, against the same requests over a Unix socket: a
- * server that checks the message, keeps the mask, and answers. "Posted" ones are not waited for, but the last.
+ * Mask and unmask through pcid, told to the driver in subdriver.c, against the same requests over a
+ * Unix socket: a server that checks the message, keeps the mask, and answers. "Posted" ones are not
+ * waited for, but the last.
  */
 #include "measurements.h"
 
@@ -25,7 +26,8 @@ struct driver {
 
 static int setup(const struct bench_measurement *m, void **state)
 {
-	struct pcidipc_consumer_params params = {.interface = RINGABI_INTERFACE_PRIVATE, .sq_entries = 4};
+	struct pcidipc_consumer_params params = {.interface = RINGABI_INTERFACE_PRIVATE,
+						 .sq_entries = 4};
 	struct driver *d = calloc(1, sizeof(*d));
 	int ret = d ? rig_await(&rig, rig.service) : -ENOMEM;
 
@@ -174,14 +176,18 @@ static int socket_round(void *state, double *results)
 }
 
 const struct bench_measurement bench_mask = {
-	.values = (const struct bench_value[]){{"mask_unmask_per_s", "mask and unmask through pcid", "/s"}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"mask_unmask_per_s", "mask and unmask through pcid", "/s"}, {0}},
 	.setup = setup,
 	.round = one_round,
 	.teardown = teardown,
 };
 
 const struct bench_measurement bench_mask_posted = {
-	.values = (const struct bench_value[]){{"mask_unmask_posted_per_s", "the same, posted", "/s"}, {0}},
+	.values =
+		(const struct bench_value[]){{"mask_unmask_posted_per_s", "the same, posted", "/s"},
+					     {0}},
 	.arg = "posted",
 	.setup = setup,
 	.round = one_round,
@@ -189,14 +195,17 @@ const struct bench_measurement bench_mask_posted = {
 };
 
 const struct bench_measurement bench_mask_socket = {
-	.values = (const struct bench_value[]){{"mask_unmask_socket_per_s", "the same over a Unix socket", "/s"}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"mask_unmask_socket_per_s", "the same over a Unix socket", "/s"}, {0}},
 	.setup = socket_setup,
 	.round = socket_round,
 	.teardown = socket_teardown,
 };
 
 const struct bench_measurement bench_mask_socket_posted = {
-	.values = (const struct bench_value[]){{"mask_unmask_socket_posted_per_s", "the same over a Unix socket, posted", "/s"},
+	.values = (const struct bench_value[]){{"mask_unmask_socket_posted_per_s",
+						"the same over a Unix socket, posted", "/s"},
 					       {0}},
 	.arg = "posted",
 	.setup = socket_setup,

@@ -9,12 +9,14 @@
 extern const struct bench_measurement bench_floor;
 extern const struct bench_measurement bench_ring_rtt, bench_ring_sleep_rtt, bench_ring_nops;
 extern const struct bench_measurement bench_rte_rtt, bench_rte_nops;
-extern const struct bench_measurement bench_uring_rtt, bench_uring_nops, bench_sqpoll_rtt, bench_sqpoll_nops;
+extern const struct bench_measurement bench_uring_rtt, bench_uring_nops, bench_sqpoll_rtt,
+	bench_sqpoll_nops;
 extern const struct bench_measurement bench_eventfd_rtt, bench_futex_rtt, bench_socket_rtt;
 /* alloc.c */
 extern const struct bench_measurement bench_pool, bench_malloc;
 /* mask.c */
-extern const struct bench_measurement bench_mask, bench_mask_posted, bench_mask_socket, bench_mask_socket_posted;
+extern const struct bench_measurement bench_mask, bench_mask_posted, bench_mask_socket,
+	bench_mask_socket_posted;
 /* nvme.c */
 extern const struct bench_measurement bench_nvme_512_1, bench_nvme_512_32, bench_nvme_512_128;
 extern const struct bench_measurement bench_nvme_4k_1, bench_nvme_4k_32, bench_nvme_4k_128;

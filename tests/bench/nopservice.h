@@ -19,8 +19,9 @@ int nop_service_open(struct nop_service *service, bool sleepy);
 void nop_service_close(struct nop_service *service);
 
 /*
- * As if this process had one CPU: libpcidipc then does not spin. There is no option for that, because no client needs
- * one; so sysconf is replaced in this program. The measurement checks that it took effect.
+ * As if this process had one CPU: libpcidipc then does not spin. There is no option for that,
+ * because no client needs one; so sysconf is replaced in this program. The measurement checks that
+ * it took effect.
  */
 void bench_one_cpu(bool one);
 

@@ -77,7 +77,8 @@ static int read_for(struct reader *r, uint64_t ns)
 	return ret;
 }
 
-/* Calls are counted last before the reads and first after them, so that those of counting are not. */
+/* Calls are counted last before the reads and first after them, so that those of counting are not.
+ */
 static int counted_reads(struct reader *r, struct counts *before, struct counts *after)
 {
 	int ret;
@@ -110,27 +111,35 @@ static int one_round(void *state, double *results)
 	results[1] = (after.cpu - before.cpu) / n / 1000;
 	results[2] = (after.pcid_cpu - before.pcid_cpu) / n / 1000;
 	results[3] = (after.calls - before.calls) / n;
-	results[4] = (rig_counter(&rig, "nvmed", "mmio_writes") - writes) / (double)(r->client.done - first);
+	results[4] = (rig_counter(&rig, "nvmed", "mmio_writes") - writes) /
+		     (double)(r->client.done - first);
 	return 0;
 }
 
-#define READS(variable, key, text, calls_key, size, queue_depth)                                   \
-	const struct bench_measurement variable = {                                                \
-		.values = (const struct bench_value[]){{key "_iops", text, "/s"},                  \
-						       {key "_cpu_us", "  CPU time, client and nvmed", "us"}, \
-						       {key "_pcid_cpu_us", "  CPU time, pcid", "us"}, \
-						       {calls_key, "  system calls, client and nvmed", ""}, \
-						       {key "_register_writes", "  register writes", ""}, \
-						       {0}},                                       \
-		.arg = &(const struct shape){size, queue_depth},                                   \
-		.setup = setup,                                                                    \
-		.round = one_round,                                                                \
-		.teardown = teardown,                                                              \
+#define READS(variable, key, text, calls_key, size, queue_depth)                       \
+	const struct bench_measurement variable = {                                    \
+		.values =                                                              \
+			(const struct bench_value[]){                                  \
+				{key "_iops", text, "/s"},                             \
+				{key "_cpu_us", "  CPU time, client and nvmed", "us"}, \
+				{key "_pcid_cpu_us", "  CPU time, pcid", "us"},        \
+				{calls_key, "  system calls, client and nvmed", ""},   \
+				{key "_register_writes", "  register writes", ""},     \
+				{0}},                                                  \
+		.arg = &(const struct shape){size, queue_depth},                       \
+		.setup = setup,                                                        \
+		.round = one_round,                                                    \
+		.teardown = teardown,                                                  \
 	}
 
-READS(bench_nvme_512_1, "nvme_512_qd1", "reads of 512 bytes, depth 1", "nvme_512_qd1_syscalls", 512, 1);
-READS(bench_nvme_512_32, "nvme_512_qd32", "reads of 512 bytes, depth 32", "nvme_syscalls_per_io", 512, 32);
-READS(bench_nvme_512_128, "nvme_512_qd128", "reads of 512 bytes, depth 128", "nvme_512_qd128_syscalls", 512, 128);
+READS(bench_nvme_512_1, "nvme_512_qd1", "reads of 512 bytes, depth 1", "nvme_512_qd1_syscalls", 512,
+      1);
+READS(bench_nvme_512_32, "nvme_512_qd32", "reads of 512 bytes, depth 32", "nvme_syscalls_per_io",
+      512, 32);
+READS(bench_nvme_512_128, "nvme_512_qd128", "reads of 512 bytes, depth 128",
+      "nvme_512_qd128_syscalls", 512, 128);
 READS(bench_nvme_4k_1, "nvme_4k_qd1", "reads of 4 KiB, depth 1", "nvme_4k_qd1_syscalls", 4096, 1);
-READS(bench_nvme_4k_32, "nvme_4k_qd32", "reads of 4 KiB, depth 32", "nvme_4k_qd32_syscalls", 4096, 32);
-READS(bench_nvme_4k_128, "nvme_4k_qd128", "reads of 4 KiB, depth 128", "nvme_4k_qd128_syscalls", 4096, 128);
+READS(bench_nvme_4k_32, "nvme_4k_qd32", "reads of 4 KiB, depth 32", "nvme_4k_qd32_syscalls", 4096,
+      32);
+READS(bench_nvme_4k_128, "nvme_4k_qd128", "reads of 4 KiB, depth 128", "nvme_4k_qd128_syscalls",
+      4096, 128);

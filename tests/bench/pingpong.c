@@ -11,8 +11,8 @@
 
 struct pingpong {
 	struct bench_process echo;
-	int ours[2];   /* we write to [0] and read from [1] */
-	int theirs[2]; /* the echo does */
+	int ours[2];		 /* we write to [0] and read from [1] */
+	int theirs[2];		 /* the echo does */
 	_Atomic uint32_t *words; /* futexes: there, and back */
 	int error;
 };

@@ -62,7 +62,8 @@ void bench_die_with(pid_t parent)
 
 void *bench_shared(size_t bytes)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (p != MAP_FAILED)
 		return p;
@@ -85,7 +86,8 @@ static void futex_wake(_Atomic uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-static void work(struct bench_process *process, void (*run)(struct bench_process *, void *), void *arg)
+static void work(struct bench_process *process, void (*run)(struct bench_process *, void *),
+		 void *arg)
 {
 	struct bench_gate *gate = process->gate;
 
@@ -99,7 +101,8 @@ static void work(struct bench_process *process, void (*run)(struct bench_process
 	}
 }
 
-int bench_spawn(struct bench_process *process, int cpu, void (*run)(struct bench_process *, void *), void *arg)
+int bench_spawn(struct bench_process *process, int cpu, void (*run)(struct bench_process *, void *),
+		void *arg)
 {
 	pid_t parent = getpid();
 

@@ -97,7 +97,8 @@ static double pools_kib(pid_t pid, const char *key)
 	while (file && fgets(line, sizeof(line), file)) {
 		char *colon = strchr(line, ':'), *dash = strchr(line, '-');
 
-		if (dash && (!colon || dash < colon) && strspn(line, "0123456789abcdef") == (size_t)(dash - line))
+		if (dash && (!colon || dash < colon) &&
+		    strspn(line, "0123456789abcdef") == (size_t)(dash - line))
 			in_pool = strstr(line, "/memfd:pcidipc-pool");
 		else if (in_pool && !strncmp(line, key, strlen(key)))
 			kib += strtod(line + strlen(key), NULL);

@@ -17,7 +17,8 @@ static const char *number(char text[NUMBER_CHARS], double value, const char *uni
 	else if (fabs(value) >= 1e6)
 		snprintf(text, NUMBER_CHARS, "%.2fM%s", value / 1e6, unit);
 	else
-		snprintf(text, NUMBER_CHARS, "%.*f%s%s", digits, value, *unit == '/' ? "" : " ", unit);
+		snprintf(text, NUMBER_CHARS, "%.*f%s%s", digits, value, *unit == '/' ? "" : " ",
+			 unit);
 	return text;
 }
 
@@ -27,8 +28,11 @@ static const char *verdict(const struct bench_line *line, double measured, char 
 
 	if (line->goal == BENCH_NO_GOAL)
 		return "";
-	snprintf(text, NUMBER_CHARS, "%s %g%s", line->goal == BENCH_AT_MOST ? "<=" : ">=", line->limit,
-		 isnan(measured) ? "" : met ? "  met" : "  MISSED");
+	snprintf(text, NUMBER_CHARS, "%s %g%s",
+		 line->goal == BENCH_AT_MOST ? "<=" : ">=", line->limit,
+		 isnan(measured) ? ""
+		 : met		 ? "  met"
+				 : "  MISSED");
 	return text;
 }
 
@@ -76,8 +80,10 @@ int bench_write_json(const char *path)
 		const struct bench_group *group = bench_groups[i];
 
 		for (unsigned k = 0; group->measurements[k]; k++)
-			for (const struct bench_value *v = group->measurements[k]->values; v->name; v++)
-				add(o, v->name, bench_find(v->name) ? bench_find(v->name)->median : NAN);
+			for (const struct bench_value *v = group->measurements[k]->values; v->name;
+			     v++)
+				add(o, v->name,
+				    bench_find(v->name) ? bench_find(v->name)->median : NAN);
 		for (const struct bench_line *line = group->lines; line->ours; line++)
 			if (line->ratio)
 				add(o, line->ratio, bench_ratio(line->ours, line->peer));

@@ -16,8 +16,8 @@
 
 struct rig rig;
 
-#define BUS_ARGS                                                                                   \
-	"-drive", "driver=null-co,size=1G,read-zeroes=off,if=none,id=disk0", "-device",            \
+#define BUS_ARGS                                                                        \
+	"-drive", "driver=null-co,size=1G,read-zeroes=off,if=none,id=disk0", "-device", \
 		"nvme,drive=disk0,serial=bench1", "-device", "edu"
 
 static const char config[] = "driver \"nvmed\" {\n\tclass = 1\n\tsubclass = 8\n\tinterface = 2\n"
@@ -60,8 +60,8 @@ static void exec_pcid(const struct rig *r, const char *conf, const char *log, in
 	dup2(open("/dev/null", O_RDONLY), 0);
 	dup2(fd, 1);
 	dup2(fd, 2);
-	execl(program, program, "--bus", "qemu", "--quiet", "--config", conf, "--runtime-dir", r->run_dir,
-	      "--ready-fd", fd_text, "--", BUS_ARGS, (char *)NULL);
+	execl(program, program, "--bus", "qemu", "--quiet", "--config", conf, "--runtime-dir",
+	      r->run_dir, "--ready-fd", fd_text, "--", BUS_ARGS, (char *)NULL);
 	dprintf(2, "%s: %s\n", program, strerror(errno));
 	_exit(127);
 }
@@ -220,11 +220,13 @@ double rig_qemu_start(void)
 		bench_unpin(0);
 		dup2(open("/dev/null", O_RDWR), 2);
 		dup2(out[1], 1);
-		dup2(open("/dev/zero", O_RDONLY), 0); /* not /dev/null: its end is no reason to leave */
-		execlp("qemu-system-x86_64", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu",
-		       "max,phys-bits=46", "-display", "none", "-nodefaults", "-no-user-config", "-S", "-m",
-		       "64M,slots=256,maxmem=8T", "-device", "intel-iommu,intremap=off,aw-bits=48", "-qmp",
-		       "stdio", BUS_ARGS, (char *)NULL);
+		dup2(open("/dev/zero", O_RDONLY),
+		     0); /* not /dev/null: its end is no reason to leave */
+		execlp("qemu-system-x86_64", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg",
+		       "-cpu", "max,phys-bits=46", "-display", "none", "-nodefaults",
+		       "-no-user-config", "-S", "-m", "64M,slots=256,maxmem=8T", "-device",
+		       "intel-iommu,intremap=off,aw-bits=48", "-qmp", "stdio", BUS_ARGS,
+		       (char *)NULL);
 		_exit(127);
 	}
 	close(out[1]);
@@ -246,8 +248,8 @@ static struct json_object *ask_pcidctl(const struct rig *r, const char *command)
 	size_t n = 0;
 	FILE *pipe;
 
-	snprintf(line, sizeof(line), "%s/bin/pcidctl --runtime-dir %s --json %s", bench_options.build,
-		 r->run_dir, command);
+	snprintf(line, sizeof(line), "%s/bin/pcidctl --runtime-dir %s --json %s",
+		 bench_options.build, r->run_dir, command);
 	pipe = popen(line, "re");
 	if (!pipe)
 		return NULL;
@@ -267,7 +269,8 @@ double rig_counter(const struct rig *r, const char *driver, const char *name)
 		struct json_object *d = json_object_array_get_idx(drivers, i);
 
 		if (json_object_object_get_ex(d, "name", &text) &&
-		    !strcmp(json_object_get_string(text), driver) && json_object_object_get_ex(d, name, &value))
+		    !strcmp(json_object_get_string(text), driver) &&
+		    json_object_object_get_ex(d, name, &value))
 			number = json_object_get_double(value);
 	}
 	json_object_put(o);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A pcid with a QEMU bus: an NVMe disk without a medium (null-co), and QEMU's edu, which this program drives. */
+/* A pcid with a QEMU bus: an NVMe disk without a medium (null-co), and QEMU's edu, which this
+ * program drives. */
 #ifndef RIG_H
 #define RIG_H
 

@@ -140,7 +140,9 @@ const struct bench_measurement bench_ring_rtt = {
 };
 
 const struct bench_measurement bench_ring_sleep_rtt = {
-	.values = (const struct bench_value[]){{"ring_sleep_rtt_ns", "NOP over our ring, both sides sleep", "ns"}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"ring_sleep_rtt_ns", "NOP over our ring, both sides sleep", "ns"}, {0}},
 	.arg = "sleepy",
 	.setup = setup,
 	.round = sleepy_round_trip,
@@ -148,7 +150,9 @@ const struct bench_measurement bench_ring_sleep_rtt = {
 };
 
 const struct bench_measurement bench_ring_nops = {
-	.values = (const struct bench_value[]){{"ring_nops_per_s", "NOPs over our ring, 128 in flight", "/s"}, {0}},
+	.values =
+		(const struct bench_value[]){
+			{"ring_nops_per_s", "NOPs over our ring, 128 in flight", "/s"}, {0}},
 	.setup = setup,
 	.round = rate,
 	.teardown = teardown,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * DPDK's rte_ring: one ring of 64-byte elements there, one of 16-byte elements back, as ours carries SQEs and CQEs.
- * In plain shared memory, single producer and single consumer: rte_ring needs no environment and no huge pages.
+ * DPDK's rte_ring: one ring of 64-byte elements there, one of 16-byte elements back, as ours
+ * carries SQEs and CQEs. In plain shared memory, single producer and single consumer: rte_ring
+ * needs no environment and no huge pages.
  */
 #include "measurements.h"
 
@@ -38,15 +39,17 @@ static void echo(struct bench_process *process, void *arg)
 	struct rte *r = arg;
 
 	while (bench_going(process)) {
-		unsigned n = rte_ring_dequeue_burst_elem(r->there, sqes, sizeof(*sqes), BURST, NULL);
+		unsigned n =
+			rte_ring_dequeue_burst_elem(r->there, sqes, sizeof(*sqes), BURST, NULL);
 		unsigned done = 0;
 
 		for (unsigned i = 0; i < n; i++)
-			answers[i] = (struct answer){.user_data = sqes[i].user_data,
-						     .res = sqes[i].opcode == IORING_OP_NOP ? 0 : -EOPNOTSUPP};
+			answers[i] = (struct answer){
+				.user_data = sqes[i].user_data,
+				.res = sqes[i].opcode == IORING_OP_NOP ? 0 : -EOPNOTSUPP};
 		while (done < n)
-			done += rte_ring_enqueue_burst_elem(r->back, answers + done, sizeof(*answers), n - done,
-							    NULL);
+			done += rte_ring_enqueue_burst_elem(r->back, answers + done,
+							    sizeof(*answers), n - done, NULL);
 	}
 }
 
@@ -143,7 +146,8 @@ static void stream(void *state, unsigned count)
 
 	while (r->expected < end && !r->error) {
 		struct answer answers[BURST];
-		unsigned n = rte_ring_dequeue_burst_elem(r->back, answers, sizeof(*answers), BURST, NULL);
+		unsigned n = rte_ring_dequeue_burst_elem(r->back, answers, sizeof(*answers), BURST,
+							 NULL);
 
 		for (unsigned i = 0; i < n; i++)
 			check(r, &answers[i]);
@@ -186,14 +190,17 @@ static int setup(const struct bench_measurement *m, void **state)
 #endif
 
 const struct bench_measurement bench_rte_rtt = {
-	.values = (const struct bench_value[]){{"rte_ring_rtt_ns", "two rte_rings (DPDK)", "ns"}, {0}},
+	.values = (const struct bench_value[]){{"rte_ring_rtt_ns", "two rte_rings (DPDK)", "ns"},
+					       {0}},
 	.setup = setup,
 	.round = round_trip,
 	.teardown = teardown,
 };
 
 const struct bench_measurement bench_rte_nops = {
-	.values = (const struct bench_value[]){{"rte_ring_nops_per_s", "two rte_rings (DPDK)", "/s"}, {0}},
+	.values =
+		(const struct bench_value[]){{"rte_ring_nops_per_s", "two rte_rings (DPDK)", "/s"},
+					     {0}},
 	.setup = setup,
 	.round = rate,
 	.teardown = teardown,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * This program as a driver: pcid starts it for QEMU's edu, whose MSI has no mask bits, so that pcid keeps the mask. It
- * serves requests to mask and unmask so many times, which is how the measuring process reaches into its sandbox: a NOP
- * would be answered by the library, so a request is an URING_CMD whose len is the count.
+ * This program as a driver: pcid starts it for QEMU's edu, whose MSI has no mask bits, so that pcid
+ * keeps the mask. It serves requests to mask and unmask so many times, which is how the measuring
+ * process reaches into its sandbox: a NOP would be answered by the library, so a request is an
+ * URING_CMD whose len is the count.
  */
 #include "subdriver.h"
 

@@ -10,8 +10,9 @@
 
 static int tracepoint_id(void)
 {
-	static const char *const paths[] = {"/sys/kernel/tracing/events/raw_syscalls/sys_enter/id",
-					    "/sys/kernel/debug/tracing/events/raw_syscalls/sys_enter/id"};
+	static const char *const paths[] = {
+		"/sys/kernel/tracing/events/raw_syscalls/sys_enter/id",
+		"/sys/kernel/debug/tracing/events/raw_syscalls/sys_enter/id"};
 	int id = -1;
 
 	for (unsigned i = 0; i < 2 && id < 0; i++) {
