@@ -109,6 +109,25 @@ $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib
 $(QEMU_TESTS): $(B)/tests/%: $(B)/obj/tests/qemu/%.o $(call objs,$(QEMU_LIB)) $(LIB_A)
 	$(link) $(LIB_LIBS) -ljson-c -lcunit
 
+# ---- fuzz targets: every tests/fuzz/fuzz_*.c is one, built by clang with its sanitizers into $(B)/fuzz/ ----
+
+FUZZ_CC ?= clang
+FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_LIB := $(filter-out $(FUZZ_SRC),$(wildcard tests/fuzz/*.c))
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
+
+.PHONY: fuzzers fuzz-programs fuzz
+fuzzers:
+	@$(MAKE) --no-print-directory B=$(B)/clang CC=$(FUZZ_CC) OPT="-O1 -g" \
+		SAN="$(FUZZ_SAN) -fsanitize=fuzzer-no-link" fuzz-programs
+fuzz-programs: $(FUZZ_TARGETS)
+$(FUZZ_TARGETS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call objs,$(FUZZ_LIB)) $(B)/lib/libundertest.a $(LIB_A)
+	$(link) -fsanitize=fuzzer $(LIB_LIBS) $(PCID_LIBS) $(NVMED_LIBS)
+# FUZZ_SECONDS each; what they find is kept in $(B)/fuzz-corpus and $(B)/fuzz-artifacts.
+fuzz: fuzzers
+	@B=$(B) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) tests/fuzz/run.sh
+
 clean:
 	rm -rf build
 
