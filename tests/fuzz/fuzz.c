@@ -37,6 +37,14 @@ uint64_t fuzz_take(struct fuzz_input *in, unsigned bytes)
 
 /* ---- the loop ---- */
 
+static int lowest_free_fd(void)
+{
+	int fd = open("/", O_PATH | O_CLOEXEC);
+
+	close(fd);
+	return fd;
+}
+
 struct pcidipc_loop *fuzz_loop(void)
 {
 	static struct pcidipc_loop *loop;
@@ -44,8 +52,23 @@ struct pcidipc_loop *fuzz_loop(void)
 	if (!loop) {
 		pcidipc_log_init("fuzz", getenv("FUZZ_VERBOSE") ? PCIDIPC_DEBUG : 0);
 		fuzz_expect(!pcidipc_loop_create(PCIDIPC_LOOP_EPOLL, &loop), "a loop");
+		for (unsigned i = 0; i < FUZZ_FDS; i++)
+			fuzz_fd(i);
 	}
 	return loop;
+}
+
+static int lowest_free;
+
+void fuzz_begin(void)
+{
+	fuzz_loop();
+	lowest_free = lowest_free_fd();
+}
+
+void fuzz_end(void)
+{
+	fuzz_expect(lowest_free_fd() == lowest_free, "every fd was closed");
 }
 
 void fuzz_run(void)

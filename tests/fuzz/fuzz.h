@@ -42,6 +42,10 @@ void fuzz_run_until(bool (*done)(void *arg), void *arg, const char *what);
 /* A promise: abort with a message if it was not kept. */
 void fuzz_expect(bool kept, const char *what);
 
+/* At the beginning of an input and at its end: no fd may be left open. */
+void fuzz_begin(void);
+void fuzz_end(void);
+
 /* ---- file descriptors that a peer may pass ---- */
 
 enum {

@@ -214,6 +214,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size};
 
+	fuzzdisk();
+	fuzz_begin();
 	set_up(&in);
 	while (in.left)
 		steps[fuzz_u8(&in) % (sizeof(steps) / sizeof(*steps))](&in);
@@ -221,5 +223,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	rawpeer_close(&peer);
 	fuzzdisk_settle();
 	fuzzdisk()->disk.info.flags &= ~(RINGABI_BLOCK_READ_ONLY | RINGABI_BLOCK_NO_MEDIUM);
+	fuzz_end();
 	return 0;
 }

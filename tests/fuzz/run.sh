@@ -18,7 +18,6 @@ failed=0
 export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=0"
 export UBSAN_OPTIONS="print_stacktrace=1"
 
-# Print "runs per second" and what was found.
 run_target()
 {
 	name=$1
@@ -27,10 +26,9 @@ run_target()
 	if [ -n "${FUZZ_SECONDS:-}" ]; then
 		set -- "-max_total_time=$FUZZ_SECONDS" "$B/fuzz-corpus/$name" "$corpus/$name"
 	else
-		set -- -seed=1 "-runs=${FUZZ_RUNS:-10000}" -max_total_time=20 "$corpus/$name"
-		rm -rf "$B/fuzz-scratch"
+		rm -rf "$B/fuzz-scratch" # what is found is not kept: the next run shall be the same
 		mkdir -p "$B/fuzz-scratch"
-		set -- "$@" # new inputs are not kept: the next run shall be the same
+		set -- -seed=1 "-runs=${FUZZ_RUNS:-10000}" -max_total_time=20 "$B/fuzz-scratch" "$corpus/$name"
 	fi
 	"$B/clang/fuzz/fuzz_$name" $options "-artifact_prefix=$artifacts/$name-" "$@" >"$log" 2>&1
 	status=$?
