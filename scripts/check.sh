@@ -102,8 +102,22 @@ run_script()
 	suite "$name" "${1:-0}" "${2:-1}" "$logs/$name.log"
 }
 
+run_fuzz()
+{
+	case fuzz in
+	$ONLY) ;;
+	*) return ;;
+	esac
+	if $MAKE --no-print-directory $(jobs_option) B="$B" fuzzers >"$logs/build-fuzz.log" 2>&1; then
+		B=$B run_script fuzz
+	else
+		suite fuzz 0 1 "$logs/build-fuzz.log"
+	fi
+}
+
 run_script abi
 run_script model
+run_fuzz
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -21,6 +21,8 @@ g++             check cmd:g++
 libcunit1-dev   check hdr:CUnit/CUnit.h
 spin            check cmd:spin
 libdpdk-dev     bench any:/usr/include/dpdk/rte_ring.h,/usr/local/include/rte_ring.h
+clang           check cmd:clang
+libclang-rt-14-dev check any:/usr/lib/clang,/usr/lib/llvm-14/lib/clang
 "
 optional=
 case ${1:-check} in
