@@ -40,6 +40,7 @@ static int answer_hello(struct pcidipc_session *s, const struct pcidipc_packet *
 	int ret = check_hello(s, m);
 
 	if (!ret) {
+		pcidipc_timer_cancel(&s->hello);
 		s->greeted = true;
 		s->open_flags = m->open_flags;
 		ret = s->scheme->open ? s->scheme->open(s, m->open_flags) : 0;

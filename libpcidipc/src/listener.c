@@ -41,6 +41,7 @@ static void turn_away(int channel)
 static void incoming(struct pcidipc_watch *watch, unsigned events)
 {
 	struct pcidipc_listener *l = pcidipc_container_of(watch, struct pcidipc_listener, watch);
+	struct pcidipc_session *s;
 	int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)events;
@@ -56,8 +57,8 @@ static void incoming(struct pcidipc_watch *watch, unsigned events)
 					"%s: %u connections, the limit; one more turned away",
 					l->scheme->name, l->scheme->max_sessions);
 		turn_away(fd);
-	} else {
-		pcidipc_session_create(l->loop, l->scheme, fd, l->session_flags, NULL);
+	} else if (!pcidipc_session_create(l->loop, l->scheme, fd, l->session_flags, &s)) {
+		session_expect_hello(s);
 	}
 }
 

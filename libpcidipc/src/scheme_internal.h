@@ -80,12 +80,14 @@ struct pcidipc_session {
 	int pid;
 	uint32_t flags, open_flags;
 	bool greeted, opened, ringed, ending, control_busy;
+	struct pcidipc_timer hello; /* runs until there is one */
 	int error;
 	struct queued_packet *packets, *packets_last;
 	unsigned npackets;
 	uint64_t wakes;
 
 	struct session_pool *pools[RINGABI_MAX_POOLS];
+	uint64_t pool_bytes; /* of them all, those on their way included */
 	_Alignas(64) unsigned char priv[];
 };
 
@@ -100,6 +102,11 @@ static inline uint32_t session_max_pools(const struct pcidipc_session *s)
 	uint32_t n = s->scheme->max_pools ? s->scheme->max_pools : PCIDIPC_SESSION_POOLS;
 
 	return n < RINGABI_MAX_POOLS ? n : RINGABI_MAX_POOLS;
+}
+
+static inline uint64_t session_max_pool_bytes(const struct pcidipc_session *s)
+{
+	return s->scheme->max_pool_bytes ? s->scheme->max_pool_bytes : PCIDIPC_SESSION_POOL_BYTES;
 }
 
 /* order.c */
@@ -120,6 +127,7 @@ void control_ready(struct pcidipc_watch *watch, unsigned events);
 void control_drop(struct pcidipc_session *s);
 int session_make_ring(struct pcidipc_session *s, uint32_t sq, uint32_t cq, int *fd);
 /* session.c */
+void session_expect_hello(struct pcidipc_session *s);
 void session_publish(struct pcidipc_session *s);
 void session_publish_soon(struct pcidipc_session *s);
 void session_wake_quiet(struct pcidipc_session *s);

@@ -229,6 +229,27 @@ fail:
 	return ret;
 }
 
+static uint32_t hello_ms(const struct pcidipc_session *s)
+{
+	return s->scheme->hello_ms ? s->scheme->hello_ms : PCIDIPC_HELLO_MS;
+}
+
+static void hello_overdue(struct pcidipc_timer *timer)
+{
+	struct pcidipc_session *s = pcidipc_container_of(timer, struct pcidipc_session, hello);
+
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"%s: pid %d: no hello within %u ms, the limit; disconnected",
+				s->scheme->name, s->pid, hello_ms(s));
+	pcidipc_session_end(s, -ETIMEDOUT);
+}
+
+/* Who connects and is silent would keep others out: there are only so many connections. */
+void session_expect_hello(struct pcidipc_session *s)
+{
+	pcidipc_timer_set(s->loop, &s->hello, hello_ms(s) * 1000000ull, hello_overdue);
+}
+
 /* ---- the end ---- */
 
 /* Something ended: let those who wait look again. */
@@ -313,6 +334,7 @@ void pcidipc_session_end(struct pcidipc_session *s, int error)
 		      strerror(-error));
 	s->ending = true;
 	s->error = error;
+	pcidipc_timer_cancel(&s->hello);
 	pcidipc_watch_remove(&s->watch);
 	pcidipc_poller_remove(&s->poller);
 	shutdown(s->channel,

@@ -216,6 +216,8 @@ static void produce(int fd, const struct rig_params *params)
 		.max_sq_entries = params->sq_entries ? params->sq_entries : 256,
 		.max_cq_entries = params->cq_entries ? params->cq_entries : 512,
 		.max_sessions = params->max_sessions ? params->max_sessions : 16,
+		.hello_ms = params->hello_ms,
+		.max_pool_bytes = params->max_pool_bytes,
 		.open = open_session,
 		.request = request,
 		.cancel = cancel,

@@ -29,7 +29,8 @@
 #define RIG_MAPPED                    \
 	RINGABI_CMD_OP(RIG_INTERFACE, \
 		       6) /* 'Y': res = byte at (buf_index, addr), through the mapping */
-#define RIG_END RINGABI_CMD_OP(RIG_INTERFACE, 7)   /* 'E': end the session from inside the handler \
+#define RIG_END                                                                                    \
+	RINGABI_CMD_OP(RIG_INTERFACE, 7)	   /* 'E': end the session from inside the handler \
 						    */
 #define RIG_EVENT RINGABI_CMD_OP(RIG_INTERFACE, 8) /* 'V': send event number len */
 #define RIG_QUIT RINGABI_CMD_OP(RIG_INTERFACE, 9)  /* end all sessions, then the process */
@@ -50,6 +51,8 @@ struct rig_params {
 	uint32_t features;
 	uint32_t sq_entries, cq_entries; /* the limits; 0: 256 and 512 */
 	uint32_t max_sessions;		 /* 0: 16 */
+	uint32_t hello_ms;		 /* 0: the library's */
+	uint64_t max_pool_bytes;	 /* 0: the library's */
 };
 
 struct rig {

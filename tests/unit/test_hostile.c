@@ -157,6 +157,23 @@ static void test_hellos(void)
 	rig_stop(&rig);
 }
 
+/* Who connects and says nothing makes room for others; who has said hello may be silent. */
+static void test_silence(void)
+{
+	const struct rig_params params = {.hello_ms = 500};
+	struct ringabi_hello hello = good_hello();
+	struct pcidipc_packet reply;
+	int greeted, silent;
+
+	rig_start(&rig, &params);
+	greeted = greet();
+	silent = rig_channel(&rig);
+	expect_end(silent, false); /* its time began after the other's */
+	CU_ASSERT_EQUAL(talk(greeted, &hello.msg, NULL, 0, &reply), -EPROTO); /* it is there */
+	expect_end(greeted, true);
+	rig_stop(&rig);
+}
+
 /* Packets that are none of the ABI's. */
 static void test_packets(void)
 {
@@ -510,6 +527,7 @@ static void test_producers(void)
 
 static CU_TestInfo tests[] = {
 	{"hellos", test_hellos},
+	{"silence", test_silence},
 	{"packets", test_packets},
 	{"descriptors that nobody wants", test_fds},
 	{"too many messages", test_too_many_messages},

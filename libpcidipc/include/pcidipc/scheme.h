@@ -54,14 +54,19 @@ struct pcidipc_request {
 	(1u << 0)		     /* map consumers' pools, for arguments that lie in them */
 #define PCIDIPC_SCHEME_DMA (1u << 1) /* pools must be made reachable by pool_map before use */
 
-#define PCIDIPC_SESSION_POOLS 16u /* what a client may attach, if a scheme says nothing else */
+/* What a client may do, if a scheme says nothing else. */
+#define PCIDIPC_SESSION_POOLS 16u
+#define PCIDIPC_SESSION_POOL_BYTES (1ull << 40) /* in all: addresses are not without end */
+#define PCIDIPC_HELLO_MS 10000u
 
 struct pcidipc_scheme {
-	const char *name;	 /* for messages */
-	uint32_t interface;	 /* RINGABI_INTERFACE_* */
-	uint32_t ring_features;	 /* RINGABI_RING_* */
-	uint32_t flags;		 /* PCIDIPC_SCHEME_* */
-	uint32_t max_pools;	 /* per session, at most RINGABI_MAX_POOLS; 0: PCIDIPC_SESSION_POOLS */
+	const char *name;	/* for messages */
+	uint32_t interface;	/* RINGABI_INTERFACE_* */
+	uint32_t ring_features; /* RINGABI_RING_* */
+	uint32_t flags;		/* PCIDIPC_SCHEME_* */
+	uint32_t max_pools; /* per session, at most RINGABI_MAX_POOLS; 0: PCIDIPC_SESSION_POOLS */
+	uint64_t max_pool_bytes; /* of a session's pools together; 0: PCIDIPC_SESSION_POOL_BYTES */
+	uint32_t hello_ms;	 /* from a listener's accept to the hello; 0: PCIDIPC_HELLO_MS */
 	uint32_t max_sq_entries; /* powers of two */
 	uint32_t max_cq_entries;
 	uint32_t max_sessions;
