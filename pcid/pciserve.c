@@ -399,6 +399,7 @@ void pcid_scheme_init(struct pcid_driver *d)
 		.ring_features = RINGABI_RING_CQE32,
 		.flags = PCIDIPC_SCHEME_DMA,
 		.max_pools = RINGABI_MAX_POOLS, /* its clients' among them */
+		.max_pool_bytes = UINT64_MAX,	/* the domain's addresses are the limit */
 		.max_sq_entries = MAX_SQ_ENTRIES,
 		.max_cq_entries = MAX_CQ_ENTRIES,
 		.max_sessions = 1,

@@ -94,7 +94,8 @@ RINGABI_SIZE(ringabi_attach_ring_reply, 24);
 /*
  * ATTACH_POOL, one fd: a memfd with F_SEAL_SHRINK and F_SEAL_GROW set. The consumer chooses
  * the index. Errors: -EINVAL (index, size, not a sealed memfd), -EEXIST (index in use),
- * -EBADF (no fd), -ENOSPC (no room for it in the device's address space), -EDQUOT, -ENOMEM.
+ * -EBADF (no fd), -ENOSPC (no room for it in the device's address space), -EDQUOT (too many
+ * bytes in all of the connection's pools), -ENOMEM.
  */
 struct ringabi_attach_pool {
 	struct ringabi_msg msg;

@@ -25,6 +25,21 @@ struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *s, uint32
 
 /* ---- attach ---- */
 
+/* Every pool takes addresses, the device's and ours, that others need too. */
+static int check_room(const struct pcidipc_session *s, uint64_t bytes)
+{
+	uint64_t most = session_max_pool_bytes(s);
+
+	if (s->pool_bytes <= most && bytes <= most - s->pool_bytes)
+		return 0;
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"%s: pid %d: pools of %llu bytes and one of %llu more, the limit "
+				"is %llu in all",
+				s->scheme->name, s->pid, (unsigned long long)s->pool_bytes,
+				(unsigned long long)bytes, (unsigned long long)most);
+	return -EDQUOT;
+}
+
 static int check_pool(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd)
 {
 	const char *fault = memfd_fault(fd, MEMFD_FIXED_SIZE);
@@ -53,7 +68,7 @@ static int check_pool(struct pcidipc_session *s, const struct ringabi_attach_poo
 			RINGABI_POOL_ALIGN);
 		return -EINVAL;
 	}
-	return 0;
+	return check_room(s, m->bytes);
 }
 
 static void free_pool(struct session_pool *pool)
@@ -97,6 +112,13 @@ fail:
 	return NULL;
 }
 
+static void forget_pool(struct pcidipc_session *s, struct session_pool *pool)
+{
+	s->pools[pool->view.index] = NULL;
+	s->pool_bytes -= pool->view.bytes;
+	free_pool(pool);
+}
+
 /* Task. */
 int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m, int fd,
 		 uint64_t *iova)
@@ -111,13 +133,12 @@ int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m,
 		return -ENOMEM;
 	pool->users_before = 0;
 	s->pools[m->index] = pool;
+	s->pool_bytes += m->bytes;
 	ret = s->scheme->pool_attach ? s->scheme->pool_attach(s, &pool->view) : 0;
 	pool->users_before = EVERYBODY;
 	*iova = pool->view.iova;
-	if (!ret)
-		return 0;
-	s->pools[m->index] = NULL;
-	free_pool(pool);
+	if (ret)
+		forget_pool(s, pool);
 	return ret;
 }
 
@@ -128,8 +149,7 @@ static void detach(struct pcidipc_session *s, struct session_pool *pool)
 {
 	if (s->scheme->pool_detach)
 		s->scheme->pool_detach(s, &pool->view);
-	s->pools[pool->view.index] = NULL;
-	free_pool(pool);
+	forget_pool(s, pool);
 }
 
 void reach_detach_all(struct pcidipc_session *s)

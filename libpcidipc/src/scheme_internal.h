@@ -87,7 +87,7 @@ struct pcidipc_session {
 	uint64_t wakes;
 
 	struct session_pool *pools[RINGABI_MAX_POOLS];
-	uint64_t pool_bytes; /* of them all, those on their way included */
+	uint64_t pool_bytes; /* of them all, one being attached included */
 	_Alignas(64) unsigned char priv[];
 };
 

@@ -320,6 +320,62 @@ static void test_pools(void)
 	rig_stop(&rig);
 }
 
+/* One client may not take the addresses that the others need. */
+static void test_pool_bytes(void)
+{
+	const struct rig_params params = {.max_pool_bytes = 6 * MIB};
+	const int seals = F_SEAL_SHRINK | F_SEAL_GROW;
+	int two, four, channel, other;
+
+	rig_start(&rig, &params);
+	two = memory(2 * MIB, seals, 0);
+	four = memory(4 * MIB, seals, 0);
+	channel = greet();
+	CU_ASSERT_EQUAL(attach(channel, four, 0, 4 * MIB), 0);
+	CU_ASSERT_EQUAL(attach(channel, four, 1, 4 * MIB), -EDQUOT);
+	CU_ASSERT_EQUAL(attach(channel, two, 0, 2 * MIB), -EEXIST);
+	CU_ASSERT_EQUAL(attach(channel, two, 1, 2 * MIB), 0);
+	CU_ASSERT_EQUAL(attach(channel, two, 2, 2 * MIB), -EDQUOT);
+	rig_expect(&rig, "A0A1");
+	other = greet();
+	CU_ASSERT_EQUAL(attach(other, four, 0, 4 * MIB), 0);
+	rig_expect(&rig, "A0");
+	close(channel);
+	rig_expect(&rig, "D0D1C0");
+	close(other);
+	rig_expect(&rig, "D0C0");
+	close(two), close(four);
+	rig_stop(&rig);
+}
+
+/* A pool of a terabyte, ours and everybody's: what a scheme that says nothing permits, given back
+ * by detach. */
+static void test_pool_bytes_again(void)
+{
+	const uint64_t most = PCIDIPC_SESSION_POOL_BYTES;
+	struct pcidipc_pool *large, *small;
+	struct pcidipc_consumer *c;
+	uint16_t index;
+
+	rig_start(&rig, NULL);
+	c = rig_open(&rig, 0, 0);
+	rig_expect(&rig, "O0");
+	CU_ASSERT_EQUAL_FATAL(pcidipc_pool_create(most, 0, &large), 0);
+	CU_ASSERT_EQUAL_FATAL(pcidipc_pool_create(RINGABI_POOL_ALIGN, 0, &small), 0);
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(pcidipc_consumer_attach_pool(c, large, &index), 0);
+		CU_ASSERT_EQUAL(pcidipc_consumer_attach_pool(c, small, &index), -EDQUOT);
+		CU_ASSERT_EQUAL(pcidipc_consumer_detach_pool(c, 0), 0);
+	}
+	CU_ASSERT_EQUAL(pcidipc_consumer_attach_pool(c, small, &index), 0);
+	rig_expect(&rig, "A0D0A0D0A0");
+	pcidipc_consumer_close(c);
+	rig_expect(&rig, "D0C0");
+	pcidipc_pool_destroy(large);
+	pcidipc_pool_destroy(small);
+	rig_stop(&rig);
+}
+
 /* ---- indices ---- */
 
 static struct ringabi_ring *raw_ring(int channel)
@@ -532,6 +588,8 @@ static CU_TestInfo tests[] = {
 	{"descriptors that nobody wants", test_fds},
 	{"too many messages", test_too_many_messages},
 	{"pools", test_pools},
+	{"pools beyond what one client may attach", test_pool_bytes},
+	{"and again after a detach", test_pool_bytes_again},
 	{"run-away indices", test_indices},
 	{"wakes are read in portions", test_wakes_bounded},
 	{"a flood of wakes", test_wake_flood},
