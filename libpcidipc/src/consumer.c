@@ -94,10 +94,15 @@ static bool backlog_pop(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 
 static void backlog_push(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
 {
-	if (c->backlog_tail - c->backlog_head < c->nslots)
+	if (c->backlog_tail - c->backlog_head < c->nslots) {
 		c->backlog[c->backlog_tail++ & (c->nslots - 1)] = *cqe;
-	else
-		c->ring.error = -EPROTO; /* more completions than requests */
+		return;
+	}
+	/* The program's fault, or a producer's that completes what nobody asked for. */
+	pcidipc_err("ring: %u completions wait for pcidipc_next_cqe, the limit; one more ends the "
+		    "connection",
+		    c->nslots);
+	c->ring.error = -EPROTO;
 }
 
 static bool take_from_ring(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
@@ -124,8 +129,8 @@ static void drain(struct pcidipc_consumer *c)
 
 void consumer_publish(struct pcidipc_consumer *c)
 {
-	if (!pcidipc_ring_publish_sq(&c->ring))
-		return;
+	if (!c->ring.map.shared || !pcidipc_ring_publish_sq(&c->ring))
+		return; /* no ring: connecting again has failed */
 	c->stats.wakes++;
 	pcidipc_channel_wake(c->channel);
 }
@@ -229,8 +234,7 @@ int pcidipc_next_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 		}
 		complete_op(c, cqe);
 	}
-	if (c->ring.map.shared)
-		consumer_publish(c);
+	consumer_publish(c);
 	if (!c->loop)
 		look_at_channel(c);
 	return check_ring(c);

@@ -8,6 +8,7 @@
 #include <pcidipc/log.h>
 #include <pcidipc/task.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -403,6 +404,80 @@ static void test_events(void)
 	stop();
 }
 
+/* Completions that the program does not take while its operations go on: so many may wait. */
+static void test_not_taken(void)
+{
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD, .cmd_op = RIG_ECHO, .len = 3};
+	struct pcidipc_cqe cqe = {0};
+
+	start(8, 8); /* 16 */
+	for (int i = 0; i < 16; i++) {
+		put(c, (char)i, RIG_ECHO, (uint32_t)i, 0);
+		CU_ASSERT_EQUAL(pcidipc_call(c, &sqe, NULL), 3);
+	}
+	for (int i = 0; i < 16; i++) {
+		CU_ASSERT_EQUAL(pcidipc_next_cqe(c, &cqe), 1);
+		CU_ASSERT_EQUAL(cqe.res, i);
+	}
+	for (int i = 0; i < 16; i++) {
+		put(c, (char)i, RIG_ECHO, (uint32_t)i, 0);
+		CU_ASSERT_EQUAL(pcidipc_call(c, &sqe, NULL), 3);
+	}
+	put(c, 17, RIG_ECHO, 17, 0);
+	CU_ASSERT_EQUAL(pcidipc_call(c, &sqe, NULL), 3); /* it had its answer */
+	CU_ASSERT_EQUAL(pcidipc_submit(c), -EPROTO);
+	CU_ASSERT_EQUAL(pcidipc_consumer_error(c), -EPROTO);
+	stop();
+}
+
+/* The producer is killed while it attaches a pool, and its socket goes. */
+static void lose_producer_while_asking(void)
+{
+	pid_t killer;
+
+	rig.knobs->gated = 2;
+	CU_ASSERT_EQUAL_FATAL(pcidipc_pool_create(CHUNK, 0, &pool), 0);
+	fflush(stdout);
+	killer = fork();
+	if (!killer) {
+		rig_expect(&rig, "A0");
+		unlink(rig.path);
+		kill(rig.pid, SIGKILL);
+		_exit(0);
+	}
+	CU_ASSERT_EQUAL(pcidipc_consumer_attach_pool(c, pool, &index_of_pool), -ENOTCONN);
+	waitpid(killer, NULL, 0);
+	pcidipc_pool_destroy(pool);
+}
+
+/* No producer comes after it: what it had answered is still there, and connecting again fails. */
+static void test_reconnect_fails(void)
+{
+	struct pcidipc_consumer_params params = {
+		.interface = RIG_INTERFACE, .sq_entries = 8, .cq_entries = 8};
+	struct pcidipc_cqe cqe = {0};
+
+	rig_start(&rig, NULL);
+	CU_ASSERT_EQUAL_FATAL(pcidipc_consumer_open(rig.path, &params, &c), 0);
+	for (int i = 0; i < 8; i++)
+		put(c, (char)i, RIG_ECHO, (uint32_t)i, 0);
+	pcidipc_submit(c);
+	rig_expect(&rig, "O.R.R.R.R.R.R.R.R.");
+	lose_producer_while_asking();
+	CU_ASSERT_EQUAL(pcidipc_submit_and_wait(c, 9), -ENOTCONN);
+	CU_ASSERT_EQUAL(pcidipc_consumer_reconnect(c), -ENOENT);
+	for (int i = 0; i < 8; i++) {
+		CU_ASSERT_EQUAL(pcidipc_next_cqe(c, &cqe), 1);
+		CU_ASSERT_EQUAL(cqe.res, i);
+	}
+	CU_ASSERT_EQUAL(pcidipc_next_cqe(c, &cqe), -ENOENT);
+	CU_ASSERT_EQUAL(pcidipc_consumer_reap(c), -ENOENT);
+	CU_ASSERT_EQUAL(pcidipc_submit_and_wait(c, 1), -ENOENT);
+	CU_ASSERT_PTR_NULL(pcidipc_get_sqe(c));
+	pcidipc_consumer_close(c);
+	rig_kill(&rig);
+}
+
 /* ---- the hot path ---- */
 
 #define CHILD_CANNOT 77
@@ -581,6 +656,8 @@ static CU_TestInfo tests[] = {
 	{"the client goes", test_client_goes},
 	{"a session ended by its handler", test_end_in_handler},
 	{"a task connects again", test_reconnect_in_task},
+	{"no producer comes", test_reconnect_fails},
+	{"completions that nobody takes", test_not_taken},
 	{"events", test_events},
 	{"no system call, no allocation", test_hot_path},
 	CU_TEST_INFO_NULL,

@@ -97,7 +97,11 @@ uint32_t pcidipc_sq_space(struct pcidipc_consumer *consumer);
 int pcidipc_submit(struct pcidipc_consumer *consumer);
 /* Submit, then wait until `count` CQEs of the liburing kind can be peeked. Not inside a task. */
 int pcidipc_submit_and_wait(struct pcidipc_consumer *consumer, unsigned count);
-/* Copy the oldest CQE of the liburing kind and consume it: 1, 0, or the connection's error. */
+/*
+ * Copy the oldest CQE of the liburing kind and consume it: 1, 0, or the connection's error. As many
+ * as were asked for in sq_entries and cq_entries together, rounded up to a power of two, may wait
+ * while operations complete beside them; one more ends the connection (-EPROTO).
+ */
 int pcidipc_next_cqe(struct pcidipc_consumer *consumer, struct pcidipc_cqe *cqe);
 
 /* ---- operations ---- */
