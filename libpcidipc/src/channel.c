@@ -67,11 +67,16 @@ int pcidipc_channel_send(int channel, const struct ringabi_msg *msg, const int *
 int pcidipc_channel_reply(int channel, const struct ringabi_msg *asked, struct ringabi_msg *reply,
 			  size_t bytes, int result, const int *fds, unsigned nfds)
 {
+	int ret;
+
 	reply->type = asked->type | RINGABI_MSG_REPLY;
 	reply->size = (uint32_t)bytes;
 	reply->tag = asked->tag;
 	reply->result = result;
-	return pcidipc_channel_send(channel, reply, fds, result ? 0 : nfds);
+	ret = pcidipc_channel_send(channel, reply, fds, result ? 0 : nfds);
+	if (ret)
+		shutdown(channel, SHUT_RDWR);
+	return ret;
 }
 
 void pcidipc_channel_wake(int channel)

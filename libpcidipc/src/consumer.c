@@ -344,7 +344,9 @@ static struct io_uring_sqe *wait_for_sqe(struct pcidipc_consumer *c, bool task)
 
 	while (!(sqe = pcidipc_get_sqe(c)) && !check_ring(c)) {
 		consumer_publish(c);
-		if (task)
+		if (task && c->lost_producer)
+			pcidipc_task_sleep(RECOVER_STEP_NS);
+		else if (task)
 			pcidipc_task_yield();
 		else if (c->lost_producer)
 			consumer_wait(c);

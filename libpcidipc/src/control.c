@@ -79,7 +79,9 @@ static void answer_attach_pool(struct pcidipc_session *s, struct pcidipc_packet 
 			  ? reach_attach(s, (const void *)packet->bytes, packet->fds[0], &iova)
 			  : -EBADF;
 
-	reply.iova = iova;
+	/* Of use to who steers a device by itself; a disk's client need not know device addresses.
+	 */
+	reply.iova = s->scheme->interface == RINGABI_INTERFACE_PCI ? iova : 0;
 	pcidipc_channel_reply(s->channel, &packet->msg, &reply.msg, sizeof(reply), ret, NULL, 0);
 }
 

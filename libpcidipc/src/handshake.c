@@ -79,7 +79,8 @@ static bool answer_ask(struct pcidipc_consumer *c, struct pcidipc_packet *packet
 	for (struct ask **p = &c->asks; *p; p = &(*p)->next) {
 		struct ask *ask = *p;
 
-		if (ask->tag != packet->msg.tag || !ask->sent)
+		if (ask->tag != packet->msg.tag || !ask->sent ||
+		    packet->msg.type != (ask->request->type | RINGABI_MSG_REPLY))
 			continue;
 		*p = ask->next;
 		c->unanswered--;
@@ -99,6 +100,8 @@ static const char *fault_of(struct pcidipc_consumer *c, struct pcidipc_packet *p
 
 	if (fault)
 		return fault;
+	if (packet->msg.result > 0)
+		return "has a result above 0";
 	if (packet->msg.type & RINGABI_MSG_REPLY)
 		return answer_ask(c, packet) ? NULL : "answers no question";
 	if (packet->msg.type != RINGABI_MSG_EVENT && packet->msg.type != RINGABI_MSG_ADOPT)
@@ -207,8 +210,6 @@ int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request
 	if (ret)
 		return ret;
 	ret = reply->msg.result;
-	if (reply->msg.type != (request->type | RINGABI_MSG_REPLY) || ret > 0)
-		ret = -EPROTO;
 	if (ret)
 		pcidipc_packet_close(reply);
 	return ret;
@@ -248,6 +249,8 @@ int consumer_check_hello(struct pcidipc_consumer *c, const struct pcidipc_packet
 	if (r->msg.result)
 		return r->msg.result < 0 ? r->msg.result : -EPROTO;
 	if (r->version_major != RINGABI_VERSION_MAJOR || r->interface != c->params.interface)
+		return -EPROTONOSUPPORT;
+	if (r->ring_features & ~RINGABI_RING_CQE32)
 		return -EPROTONOSUPPORT;
 	if (r->max_sq_entries < RINGABI_MIN_ENTRIES || r->max_cq_entries < RINGABI_MIN_ENTRIES)
 		return -EPROTO;
@@ -379,6 +382,9 @@ int pcidipc_consumer_detach_pool(struct pcidipc_consumer *c, uint16_t index)
 	if (index >= RINGABI_MAX_POOLS || c->pools[index].fd < 0)
 		return -ENXIO;
 	ret = pcidipc_call(c, &sqe, NULL);
+	if (ret == -EAGAIN ||
+	    ret == -ENOMEM) /* not asked, or not done: the producer has it still */
+		return ret;
 	close(c->pools[index].fd);
 	c->pools[index].fd = -1;
 	return ret;

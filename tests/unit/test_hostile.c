@@ -427,6 +427,27 @@ static void test_wakes_bounded(void)
 	close(ends[1]);
 }
 
+/* Who asks and does not read must not wait for an answer that was lost. */
+static void test_full_channel(void)
+{
+	struct ringabi_event event = {.msg = {.type = RINGABI_MSG_EVENT, .size = sizeof(event)}};
+	struct ringabi_msg asked = {.type = RINGABI_MSG_ANNOUNCE, .size = sizeof(asked)}, reply;
+	struct pcidipc_packet packet;
+	int ends[2], ret;
+
+	CU_ASSERT_EQUAL_FATAL(pcidipc_channel_pair(ends), 0);
+	while (!(ret = pcidipc_channel_send(ends[0], &event.msg, NULL, 0)))
+		;
+	CU_ASSERT_EQUAL(ret, -EAGAIN);
+	ret = pcidipc_channel_reply(ends[0], &asked, &reply, sizeof(reply), 0, NULL, 0);
+	CU_ASSERT_EQUAL(ret, -EAGAIN);
+	while (!(ret = next_packet(ends[1], &packet)))
+		CU_ASSERT_EQUAL(packet.msg.type, RINGABI_MSG_EVENT);
+	CU_ASSERT_EQUAL(ret, -EPIPE);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void test_wake_flood(void)
 {
 	int channel;
@@ -571,7 +592,9 @@ static void test_producers(void)
 	CU_ASSERT_EQUAL(suffer(ERROR_WITH_FDS, &error), -EPROTO);
 	CU_ASSERT_EQUAL(error, -EPROTO);
 	CU_ASSERT_EQUAL(suffer(POSITIVE_RESULT, &error), -EPROTO);
+	CU_ASSERT_EQUAL(error, -EPROTO);
 	CU_ASSERT_EQUAL(suffer(OTHER_REPLY, &error), -EPROTO);
+	CU_ASSERT_EQUAL(error, -EPROTO);
 	CU_ASSERT_EQUAL(suffer(UNASKED_REPLY, &error), -EPROTO);
 	CU_ASSERT_EQUAL(error, -EPROTO);
 	CU_ASSERT_EQUAL(suffer(EVENT_WITH_FDS, &error), -EPROTO);
@@ -592,6 +615,7 @@ static CU_TestInfo tests[] = {
 	{"and again after a detach", test_pool_bytes_again},
 	{"run-away indices", test_indices},
 	{"wakes are read in portions", test_wakes_bounded},
+	{"an answer that cannot be sent", test_full_channel},
 	{"a flood of wakes", test_wake_flood},
 	{"hostile producers", test_producers},
 	CU_TEST_INFO_NULL,

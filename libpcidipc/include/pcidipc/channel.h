@@ -26,7 +26,11 @@ int pcidipc_channel_connect(const char *path);
 /* Send a message and fds (which stay the caller's). -EAGAIN: full; -EPIPE: the other side is gone.
  */
 int pcidipc_channel_send(int channel, const struct ringabi_msg *msg, const int *fds, unsigned nfds);
-/* Answer `asked` with a message whose msg.type, tag and result are filled in here. */
+/*
+ * Answer `asked` with a message whose msg.type, tag and result are filled in here. A channel that
+ * does not take it (full of what the asker has not read, or too many fds on their way) is shut
+ * down: the asker would wait for ever.
+ */
 int pcidipc_channel_reply(int channel, const struct ringabi_msg *asked, struct ringabi_msg *reply,
 			  size_t bytes, int result, const int *fds, unsigned nfds);
 /* Wake the side at the other end. A full socket counts as woken. */
