@@ -42,7 +42,7 @@ void order_run(struct pcidipc_session *s, struct pcidipc_request *rq)
 	push(&s->runnable_first, &s->runnable_last, rq);
 }
 
-/* ---- taking ---- */
+/* ---- admitting ---- */
 
 /* A chain's head, or a request on its own: now, or behind a drain. */
 static void begin(struct pcidipc_session *s, struct pcidipc_request *rq)
@@ -92,12 +92,7 @@ static void admit(struct pcidipc_session *s, struct pcidipc_request *rq)
 {
 	bool linked = s->link_open;
 
-	rq->session = s;
-	rq->order = s->next_order++;
-	rq->chain = NULL;
-	rq->next = NULL;
 	rq->flags = rq->sqe.flags & IOSQE_CQE_SKIP_SUCCESS ? REQUEST_SKIP : 0;
-	rq->big[0] = rq->big[1] = 0;
 	if (linked) {
 		join(s, rq);
 	} else {
@@ -107,35 +102,6 @@ static void admit(struct pcidipc_session *s, struct pcidipc_request *rq)
 	}
 	s->link_open = rq->sqe.flags & LINKS;
 	s->link_prev = s->link_open ? rq : NULL;
-}
-
-static bool at_visible_tail(const struct pcidipc_session *s)
-{
-	return s->ring.sq_head == s->ring.sq_tail;
-}
-
-/* Take up to `budget` requests out of the SQ and run them. Returns how many were taken. */
-unsigned order_take(struct pcidipc_session *s, unsigned budget)
-{
-	unsigned n = 0;
-
-	while (n < budget && s->nfree && !s->ending) {
-		uint16_t slot = s->free_slots[s->nfree - 1];
-		struct pcidipc_request *rq = session_request(s, slot);
-
-		if (at_visible_tail(s)) {
-			s->link_open = false; /* a chain ends where its publisher stopped */
-			s->link_prev = NULL;
-		}
-		if (pcidipc_ring_next_sqe(&s->ring, &rq->sqe) <= 0)
-			break;
-		s->nfree--;
-		rq->slot = slot;
-		admit(s, rq);
-		order_pump(s);
-		n++;
-	}
-	return n;
 }
 
 /* ---- running ---- */
@@ -153,7 +119,7 @@ static bool misplaced_drain(const struct pcidipc_request *rq)
 	return (rq->sqe.flags & IOSQE_IO_DRAIN) && !rq->session->draining;
 }
 
-static int run(struct pcidipc_request *rq)
+static int perform(struct pcidipc_request *rq)
 {
 	struct pcidipc_session *s = rq->session;
 	int ret = check_common(&rq->sqe);
@@ -174,6 +140,17 @@ static int run(struct pcidipc_request *rq)
 	return s->scheme->request(rq);
 }
 
+static void run(struct pcidipc_session *s, struct pcidipc_request *rq)
+{
+	int ret;
+
+	rq->state = REQUEST_DRIVER;
+	s->pending++;
+	ret = perform(rq);
+	if (ret != PCIDIPC_PENDING)
+		order_finish(s, rq, ret);
+}
+
 /*
  * Run what is runnable. A loop and not a recursion: a completion makes its chain's next member
  * runnable, and a chain can be as long as a hostile consumer likes.
@@ -185,15 +162,8 @@ void order_pump(struct pcidipc_session *s)
 	if (s->pumping)
 		return;
 	s->pumping = true;
-	while ((rq = pop(&s->runnable_first, &s->runnable_last))) {
-		int ret;
-
-		rq->state = REQUEST_DRIVER;
-		s->pending++;
-		ret = run(rq);
-		if (ret != PCIDIPC_PENDING)
-			order_finish(s, rq, ret);
-	}
+	while ((rq = pop(&s->runnable_first, &s->runnable_last)))
+		run(s, rq);
 	s->pumping = false;
 }
 
@@ -263,14 +233,16 @@ void order_finish(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t
 {
 	s->pending--;
 	post(s, rq, res);
-	advance_chain(s, rq, res);
+	if (rq->chain || rq == s->link_prev)
+		advance_chain(s, rq, res);
 	rq->state = REQUEST_FREE;
 	s->free_slots[s->nfree++] = rq->slot;
 	if (!--s->live)
 		s->draining = false;
 	if (s->stalled_first)
 		release_stalled(s);
-	session_wake_quiet(s);
+	if (s->quiet)
+		session_wake_quiet(s);
 }
 
 void pcidipc_complete(struct pcidipc_request *rq, int32_t res)
@@ -280,6 +252,68 @@ void pcidipc_complete(struct pcidipc_request *rq, int32_t res)
 	order_finish(s, rq, res);
 	order_pump(s);
 	session_publish_soon(s);
+}
+
+/* ---- taking ---- */
+
+static void prepare(struct pcidipc_session *s, struct pcidipc_request *rq, uint16_t slot)
+{
+	rq->session = s;
+	rq->slot = slot;
+	rq->order = s->next_order++;
+	rq->chain = NULL;
+	rq->next = NULL;
+	rq->big[0] = rq->big[1] = 0;
+}
+
+/* Most requests: nothing orders them, so they run as they are taken, and no list knows them. */
+static bool is_plain(const struct pcidipc_session *s, const struct pcidipc_request *rq)
+{
+	return !rq->sqe.flags && !s->link_open && !s->draining && !s->stalled_first;
+}
+
+static void run_plain(struct pcidipc_session *s, struct pcidipc_request *rq)
+{
+	rq->flags = 0;
+	s->live++;
+	s->pumping = true;
+	run(s, rq);
+	s->pumping = false;
+	if (s->runnable_first) /* it canceled one with others behind it */
+		order_pump(s);
+}
+
+static bool at_visible_tail(const struct pcidipc_session *s)
+{
+	return s->ring.sq_head == s->ring.sq_tail;
+}
+
+/* Take up to `budget` requests out of the SQ and run them. Returns how many were taken. */
+unsigned order_take(struct pcidipc_session *s, unsigned budget)
+{
+	unsigned n = 0;
+
+	while (n < budget && s->nfree && !s->ending) {
+		uint16_t slot = s->free_slots[s->nfree - 1];
+		struct pcidipc_request *rq = session_request(s, slot);
+
+		if (at_visible_tail(s)) {
+			s->link_open = false; /* a chain ends where its publisher stopped */
+			s->link_prev = NULL;
+		}
+		if (pcidipc_ring_next_sqe(&s->ring, &rq->sqe) <= 0)
+			break;
+		s->nfree--;
+		prepare(s, rq, slot);
+		if (is_plain(s, rq)) {
+			run_plain(s, rq);
+		} else {
+			admit(s, rq);
+			order_pump(s);
+		}
+		n++;
+	}
+	return n;
 }
 
 /* The session ends: what has not begun never will. */

@@ -476,6 +476,21 @@ static void test_cancel_waiting(void)
 	stop();
 }
 
+/* Canceled in the middle of a request that nothing orders: what is linked behind it runs. */
+static void test_cancel_lets_go(void)
+{
+	start(16, 16);
+	rig.knobs->cancel = RIG_CANCEL_COMPLETES;
+	put(c, '1', RIG_HOLD, 0, HARDLINK);
+	put(c, '2', RIG_ECHO, 2, 0);
+	cancel('3', '1', 0);
+	expect_cqe(c, '1', -ECANCELED);
+	expect_cqe(c, '3', 0);
+	expect_cqe(c, '2', 2);
+	rig_expect(&rig, "H1X1R2");
+	stop();
+}
+
 /* Another session's requests are none of ours. */
 static void test_cancel_stays_home(void)
 {
@@ -515,6 +530,7 @@ static CU_TestInfo tests[] = {
 	{"cancel", test_cancel},
 	{"cancel all and any", test_cancel_all},
 	{"cancel one that waits", test_cancel_waiting},
+	{"and lets go what is linked behind it", test_cancel_lets_go},
 	{"cancel does not reach other sessions", test_cancel_stays_home},
 	CU_TEST_INFO_NULL,
 };

@@ -338,6 +338,26 @@ static void test_end_in_handler(void)
 	stop();
 }
 
+/* The same by a request that nothing orders: its own CQE does not come either. */
+static void test_end_in_plain_handler(void)
+{
+	struct pcidipc_cqe cqe;
+	int ret;
+
+	start(16, 16);
+	rig.knobs->cancel = RIG_CANCEL_COMPLETES;
+	put(c, '1', RIG_HOLD, 0, 0);
+	put(c, '2', RIG_END, 0, 0);
+	put(c, '3', RIG_ECHO, 3, 0);
+	pcidipc_submit(c);
+	rig_expect(&rig, "H1E2X1C0");
+	while (!(ret = pcidipc_next_cqe(c, &cqe)))
+		;
+	CU_ASSERT_EQUAL(ret, -ENOTCONN);
+	CU_ASSERT_EQUAL(rig_do(&rig, RIG_ECHO, 0, 9), 9);
+	stop();
+}
+
 struct again {
 	struct pcidipc_loop *loop;
 	struct pcidipc_completion lost;
@@ -655,6 +675,7 @@ static CU_TestInfo tests[] = {
 	{"two detach at once", test_detach_two},
 	{"the client goes", test_client_goes},
 	{"a session ended by its handler", test_end_in_handler},
+	{"and by a plain one", test_end_in_plain_handler},
 	{"a task connects again", test_reconnect_in_task},
 	{"no producer comes", test_reconnect_fails},
 	{"completions that nobody takes", test_not_taken},
