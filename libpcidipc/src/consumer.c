@@ -438,8 +438,6 @@ void consumer_fail(struct pcidipc_consumer *c, int error)
 		consumer_fail_asks(c, error);
 		if (c->path && c->slots) {
 			consumer_recover_start(c);
-			/* A producer that broke the rules lives on: its function is reset when its
-			 * end goes. */
 			if (c->loop)
 				pcidipc_timer_set(c->loop, &c->retry, 0, recover_later);
 			return;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The producer died. What it had in flight may still be written by the device, so no request
- * completes before pcid has reset the function. pcid keeps the service's listening socket: a hello
- * that is answered there, by the next driver or by pcid's refusal, comes after the reset.
+ * The connection is over. What was in flight may still be written by the device, so no request
+ * completes before that is done with. A producer that lives closes its end of the channel after
+ * its requests have drained. For one that died it is pcid that resets the function; pcid keeps the
+ * service's listening socket, and a hello that is answered there, by the next driver or by pcid's
+ * refusal, comes after the reset.
  */
 #include <pcidipc/log.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "consumer_internal.h"
@@ -14,6 +17,7 @@
 
 void consumer_recover_start(struct pcidipc_consumer *c)
 {
+	shutdown(c->channel, SHUT_WR); /* a producer that lives shall end it too */
 	c->lost_producer = true;
 	c->successor = -1;
 	c->successor_ready = false;
@@ -38,6 +42,22 @@ static bool connect_failed(struct pcidipc_consumer *c, int error)
 	return true;
 }
 
+/* Until it is closed the producer lives, and may have requests of ours. */
+static bool producer_closed(struct pcidipc_consumer *c)
+{
+	struct pcidipc_packet packet;
+	int ret = pcidipc_channel_receive(c->channel, &packet, NULL);
+
+	if (ret > 0)
+		pcidipc_packet_close(&packet);
+	if (ret < 0 && ret != -EPROTO)
+		return true;
+	if (clock_ns() < c->give_up_at)
+		return false;
+	pcidipc_warn("%s: the producer does not end a connection that is over", c->path);
+	return true;
+}
+
 bool consumer_recover_step(struct pcidipc_consumer *c)
 {
 	struct pcidipc_packet reply;
@@ -45,6 +65,8 @@ bool consumer_recover_step(struct pcidipc_consumer *c)
 
 	if (!c->path)
 		return true;
+	if (c->successor < 0 && !producer_closed(c))
+		return false;
 	if (c->successor < 0) {
 		c->successor = pcidipc_channel_connect(c->path);
 		if (c->successor < 0)

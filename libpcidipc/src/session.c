@@ -337,8 +337,9 @@ void pcidipc_session_end(struct pcidipc_session *s, int error)
 	pcidipc_timer_cancel(&s->hello);
 	pcidipc_watch_remove(&s->watch);
 	pcidipc_poller_remove(&s->poller);
-	shutdown(s->channel,
-		 SHUT_RDWR); /* the consumer shall know now, though its requests may take a while */
+	/* Deaf, but not closed: the consumer sees the end when the device is done with its buffers.
+	 */
+	shutdown(s->channel, SHUT_RD);
 	control_drop(s);
 	order_drop_waiting(s);
 	session_wake_quiet(s);

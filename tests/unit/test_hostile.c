@@ -242,6 +242,8 @@ static void test_too_many_messages(void)
 {
 	struct ringabi_attach_pool m = {.msg = {.type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(m)},
 					.bytes = 2 * MIB};
+	struct ringabi_msg wake = {.type = RINGABI_MSG_WAKE, .size = sizeof(wake)};
+	struct pcidipc_packet reply;
 	struct pcidipc_pool *pool;
 	int channel, fd;
 
@@ -254,8 +256,12 @@ static void test_too_many_messages(void)
 	rig_expect(&rig, "A0");
 	for (int i = 0; i < 9; i++)
 		CU_ASSERT_EQUAL(pcidipc_channel_send(channel, &m.msg, &fd, 1), 0);
-	expect_end(channel, false);
+	while (pcidipc_channel_send(channel, &wake, NULL, 0) != -EPIPE)
+		; /* it does not listen any more, and closes when what it began is done */
 	CU_ASSERT_EQUAL(rig_do(&rig, RIG_GATE, 0, 0), 0);
+	CU_ASSERT_EQUAL(next_packet(channel, &reply), 0); /* to the first */
+	CU_ASSERT_EQUAL(reply.msg.type, RINGABI_MSG_ATTACH_POOL | RINGABI_MSG_REPLY);
+	expect_end(channel, false);
 	rig_expect(&rig, "D0C0"); /* what had been attached goes */
 	pcidipc_pool_destroy(pool);
 	rig_stop(&rig);

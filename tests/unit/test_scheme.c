@@ -358,6 +358,91 @@ static void test_end_in_plain_handler(void)
 	stop();
 }
 
+static bool held;
+
+/* The client may not touch its buffers yet: for it, nothing has ended. */
+static void expect_no_end(void)
+{
+	struct pcidipc_cqe cqe;
+
+	for (int i = 0; i < 20; i++) {
+		for (int k = 0; k < 256; k++)
+			CU_ASSERT_EQUAL(pcidipc_next_cqe(c, &cqe), 0);
+		CU_ASSERT_EQUAL(rig_do(&rig, RIG_ECHO, 0, 9), 9);
+	}
+}
+
+static void open_by_path(void)
+{
+	struct pcidipc_consumer_params params = {
+		.interface = RIG_INTERFACE, .sq_entries = 8, .cq_entries = 8};
+
+	rig_start(&rig, NULL);
+	CU_ASSERT_EQUAL_FATAL(pcidipc_consumer_open(rig.path, &params, &c), 0);
+	rig_expect(&rig, "O0");
+}
+
+static void expect_end_only_now(void)
+{
+	struct pcidipc_cqe cqe;
+	int ret;
+
+	while (!(ret = pcidipc_next_cqe(c, &cqe)))
+		;
+	CU_ASSERT_EQUAL(ret, -ENOTCONN);
+	pcidipc_consumer_close(c);
+	c = NULL;
+	stop();
+}
+
+/* The producer ends the session while a request is with the device. */
+static void test_end_waits_for_device(void)
+{
+	open_by_path();
+	put(c, '1', RIG_HOLD, 0, 0);
+	put(c, '2', RIG_END, 0, 0);
+	pcidipc_submit(c);
+	rig_expect(&rig, "H1E2X1");
+	expect_no_end();
+	rig_release(&rig, '1', 0);
+	expect_end_only_now();
+}
+
+static void held_done(struct pcidipc_op *op, const struct pcidipc_cqe *cqe)
+{
+	(void)op;
+	CU_ASSERT_EQUAL(cqe->res, -ENOTCONN);
+	held = false;
+}
+
+/* The consumer ends it, because of what it does not understand. */
+static void test_giving_up_waits_for_device(void)
+{
+	struct io_uring_sqe echo = {.opcode = IORING_OP_URING_CMD, .cmd_op = RIG_ECHO}, *sqe;
+	struct pcidipc_op op = {.done = held_done};
+	struct pcidipc_cqe cqe;
+	uint64_t user_data;
+
+	open_by_path();
+	sqe = put(c, '1', RIG_HOLD, 0, 0);
+	CU_ASSERT_EQUAL(pcidipc_sqe_set_op(c, sqe, &op), 0);
+	user_data = sqe->user_data;
+	held = true;
+	for (int i = 0; i < 17; i++) { /* one more than may wait */
+		put(c, 1, RIG_ECHO, 0, 0);
+		CU_ASSERT_EQUAL(pcidipc_call(c, &echo, NULL), 0);
+	}
+	pcidipc_submit(c);
+	rig_expect(&rig, "R.R.R.R.R.R.R.R.R.R.R.R.R.R.R.R.R.X.");
+	for (int i = 0; i < 16; i++)
+		CU_ASSERT_EQUAL(pcidipc_next_cqe(c, &cqe), 1);
+	expect_no_end();
+	CU_ASSERT_TRUE(held);
+	rig_release(&rig, user_data, 0);
+	expect_end_only_now();
+	CU_ASSERT_FALSE(held);
+}
+
 struct again {
 	struct pcidipc_loop *loop;
 	struct pcidipc_completion lost;
@@ -473,16 +558,13 @@ static void lose_producer_while_asking(void)
 /* No producer comes after it: what it had answered is still there, and connecting again fails. */
 static void test_reconnect_fails(void)
 {
-	struct pcidipc_consumer_params params = {
-		.interface = RIG_INTERFACE, .sq_entries = 8, .cq_entries = 8};
 	struct pcidipc_cqe cqe = {0};
 
-	rig_start(&rig, NULL);
-	CU_ASSERT_EQUAL_FATAL(pcidipc_consumer_open(rig.path, &params, &c), 0);
+	open_by_path();
 	for (int i = 0; i < 8; i++)
 		put(c, (char)i, RIG_ECHO, (uint32_t)i, 0);
 	pcidipc_submit(c);
-	rig_expect(&rig, "O.R.R.R.R.R.R.R.R.");
+	rig_expect(&rig, "R.R.R.R.R.R.R.R.");
 	lose_producer_while_asking();
 	CU_ASSERT_EQUAL(pcidipc_submit_and_wait(c, 9), -ENOTCONN);
 	CU_ASSERT_EQUAL(pcidipc_consumer_reconnect(c), -ENOENT);
@@ -676,6 +758,8 @@ static CU_TestInfo tests[] = {
 	{"the client goes", test_client_goes},
 	{"a session ended by its handler", test_end_in_handler},
 	{"and by a plain one", test_end_in_plain_handler},
+	{"an end waits for the device", test_end_waits_for_device},
+	{"giving up does, too", test_giving_up_waits_for_device},
 	{"a task connects again", test_reconnect_in_task},
 	{"no producer comes", test_reconnect_fails},
 	{"completions that nobody takes", test_not_taken},
