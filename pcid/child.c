@@ -46,12 +46,9 @@ static int check(struct pcid_driver *d, const struct ringabi_announce *m)
 	    !text_ok(m->name, sizeof(m->name), false))
 		return refuse(d, m, -EINVAL,
 			      "its path or name is no text, or a reserved field is not 0");
-	pcid_list_for_each(
-		child, &d->children, struct pcid_child,
-		link) if (child->number == m->child ||
-			  !strcmp(child->path,
-				  m->path)) return refuse(d, m, -EEXIST,
-							  "there is one with its number or path");
+	pcidipc_list_for_each(child, &d->children, struct pcid_child, link)
+		if (child->number == m->child || !strcmp(child->path, m->path))
+			return refuse(d, m, -EEXIST, "there is one with its number or path");
 	if (d->nchildren >= d->stanza->max_children)
 		return refuse(d, m, -EDQUOT, "max_children is reached");
 	return 0;
@@ -76,7 +73,7 @@ static struct pcid_child *new_child(struct pcid_driver *d, const struct ringabi_
 	};
 	memcpy(child->path, m->path, strlen(m->path));
 	memcpy(child->name, m->name, strlen(m->name));
-	pcid_list_append(&d->children, &child->link);
+	pcidipc_list_append(&d->children, &child->link);
 	d->nchildren++;
 	return child;
 }
@@ -111,8 +108,9 @@ unsigned pcid_children_match(struct pcid_driver *d)
 {
 	unsigned n = 0;
 
-	pcid_list_for_each(child, &d->children, struct pcid_child, link) if (!child->driver) n +=
-		!match(child);
+	pcidipc_list_for_each(child, &d->children, struct pcid_child, link)
+		if (!child->driver)
+			n += !match(child);
 	return n;
 }
 
@@ -122,7 +120,7 @@ static void remove_child(struct pcid_child *child, enum pcid_stop why)
 {
 	struct pcid_driver *driver = child->driver;
 
-	pcid_list_remove(&child->link);
+	pcidipc_list_remove(&child->link);
 	child->parent->nchildren--;
 	free(child);
 	if (!driver)
@@ -133,8 +131,7 @@ static void remove_child(struct pcid_child *child, enum pcid_stop why)
 
 int pcid_child_gone(struct pcid_driver *d, uint32_t number)
 {
-	pcid_list_for_each(child, &d->children, struct pcid_child, link)
-	{
+	pcidipc_list_for_each(child, &d->children, struct pcid_child, link) {
 		if (child->number != number)
 			continue;
 		remove_child(child, PCID_STOP_REMOVED);
@@ -145,7 +142,7 @@ int pcid_child_gone(struct pcid_driver *d, uint32_t number)
 
 void pcid_children_remove(struct pcid_driver *d, enum pcid_stop why)
 {
-	pcid_list_for_each_safe(child, after, &d->children, struct pcid_child, link)
+	pcidipc_list_for_each_safe(child, after, &d->children, struct pcid_child, link)
 		remove_child(child, why);
 }
 

@@ -199,7 +199,7 @@ static void drop(struct client *c)
 		close(c->watch.fd);
 	c->watch.fd = -1;
 	if (c->link.next) {
-		pcid_list_remove(&c->link);
+		pcidipc_list_remove(&c->link);
 		c->control->nclients--;
 	}
 	c->gone = true;
@@ -211,8 +211,8 @@ static void drop(struct client *c)
 
 static void touch(struct client *c)
 {
-	pcid_list_remove(&c->link);
-	pcid_list_append(&c->control->clients, &c->link);
+	pcidipc_list_remove(&c->link);
+	pcidipc_list_append(&c->control->clients, &c->link);
 }
 
 /* Send what there is; false: the client is gone. */
@@ -335,8 +335,7 @@ static bool make_room(struct pcid_control *control)
 {
 	if (control->nclients < MAX_CLIENTS)
 		return true;
-	pcid_list_for_each(c, &control->clients, struct client, link)
-	{
+	pcidipc_list_for_each(c, &control->clients, struct client, link) {
 		if (c->busy)
 			continue;
 		drop(c);
@@ -358,7 +357,7 @@ static int add_client(struct pcid_control *control, int fd)
 		free(c);
 		return ret;
 	}
-	pcid_list_append(&control->clients, &c->link);
+	pcidipc_list_append(&control->clients, &c->link);
 	control->nclients++;
 	return 0;
 }
@@ -404,7 +403,7 @@ int pcid_control_open(struct pcid *pcid)
 	if (!control)
 		return -ENOMEM;
 	control->pcid = pcid;
-	pcid_list_init(&control->clients);
+	pcidipc_list_init(&control->clients);
 	snprintf(control->path, sizeof(control->path), "%s/pcid.sock", pcid->runtime_dir);
 	fd = make_socket(control);
 	if (fd >= 0 && !pcidipc_watch_add(pcid->loop, &control->watch, fd, EPOLLIN, incoming)) {
@@ -430,6 +429,7 @@ void pcid_control_close(struct pcid *pcid)
 	unlink(control->path);
 	while (control->working)
 		pcidipc_task_sleep(1000000);
-	pcid_list_for_each_safe(c, after, &control->clients, struct client, link) drop(c);
+	pcidipc_list_for_each_safe(c, after, &control->clients, struct client, link)
+		drop(c);
 	free(control);
 }

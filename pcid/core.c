@@ -17,7 +17,7 @@ void pcid_init(struct pcid *pcid, struct pcidipc_loop *loop, struct pcid_config 
 	pcid->config = config;
 	pcid->lock_fd = -1;
 	pcid->started_at = pcidipc_loop_now(loop);
-	pcid_list_init(&pcid->drivers);
+	pcidipc_list_init(&pcid->drivers);
 }
 
 void pcid_fini(struct pcid *pcid)
@@ -109,8 +109,9 @@ struct pcid_function *pcid_find_function(struct pcid *pcid, const char *address)
 
 struct pcid_driver *pcid_find_driver(struct pcid *pcid, const char *where)
 {
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver,
-			   link) if (!strcmp(d->where, where) && d->state != PCID_GONE) return d;
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		if (!strcmp(d->where, where) && d->state != PCID_GONE)
+			return d;
 	return NULL;
 }
 
@@ -151,7 +152,8 @@ unsigned pcid_match_all(struct pcid *pcid)
 	for (struct pcidipc_list *l = pcid->bus->functions.next; l != &pcid->bus->functions;
 	     l = l->next)
 		n += match_function(pcid, function_at(l));
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link) n += pcid_children_match(d);
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		n += pcid_children_match(d);
 	return n;
 }
 
@@ -258,7 +260,8 @@ static void bus_writable(struct pcid_bus *bus)
 {
 	struct pcid *pcid = bus->core;
 
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link) pcid_parked_run(d);
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		pcid_parked_run(d);
 }
 
 void pcid_take_bus(struct pcid *pcid, struct pcid_bus *bus)
@@ -274,9 +277,9 @@ void pcid_take_bus(struct pcid *pcid, struct pcid_bus *bus)
 void pcid_stop_drivers(struct pcid *pcid)
 {
 	pcid->stopping = true;
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
 		pcid_driver_stop(d, PCID_STOP_SHUTDOWN);
-	while (!pcid_list_empty(&pcid->drivers)) {
+	while (!pcidipc_list_empty(&pcid->drivers)) {
 		pcidipc_await(&pcid->wake);
 		pcid->wake = (struct pcidipc_completion){0};
 	}

@@ -14,7 +14,7 @@
 
 #include "bus.h"
 #include "config.h"
-#include "list.h"
+#include <pcidipc/list.h>
 #include "pcid.h"
 
 struct pcid;

@@ -42,8 +42,9 @@ static void await_change(struct pcid *pcid)
 
 static bool all_settled(struct pcid *pcid)
 {
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver,
-			   link) if (!d->settled) return false;
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		if (!d->settled)
+			return false;
 	return true;
 }
 
@@ -108,7 +109,8 @@ static void request_stop(struct pcid *pcid)
 	} else if (!pcid->bus_started) {
 		pcidipc_loop_stop(pcid->loop, 1);
 	} else {
-		pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link) pcid_driver_kill(d);
+		pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+			pcid_driver_kill(d);
 	}
 }
 

@@ -9,7 +9,7 @@
 
 #include "bus.h"
 #include "config.h"
-#include "list.h"
+#include <pcidipc/list.h>
 
 #define PCID_RUNTIME_DIR "/run/pcid"
 #ifndef PCID_DRIVER_DIR /* the Makefile gives what it installs to */

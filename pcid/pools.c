@@ -68,7 +68,7 @@ int pcid_pool_attach(struct pcidipc_session *session, struct pcidipc_pool_view *
 	}
 	view->iova = m->pool.iova;
 	view->driver = m;
-	pcid_list_append(&d->pools, &m->link);
+	pcidipc_list_append(&d->pools, &m->link);
 	return 0;
 }
 
@@ -78,9 +78,9 @@ static uint64_t mapped_for_user(struct pcid_driver *d)
 {
 	uint64_t sum = 0;
 
-	pcid_list_for_each(other, &d->pcid->drivers, struct pcid_driver,
-			   link) if (other->stanza->uid == d->stanza->uid) sum +=
-		other->mapped_bytes;
+	pcidipc_list_for_each(other, &d->pcid->drivers, struct pcid_driver, link)
+		if (other->stanza->uid == d->stanza->uid)
+			sum += other->mapped_bytes;
 	return sum;
 }
 
@@ -172,7 +172,7 @@ void pcid_pool_detach(struct pcidipc_session *session, struct pcidipc_pool_view 
 		pcid_driver_quiesce(d);
 	d->function->bus->ops->pool_detach(&m->pool);
 	d->mapped_bytes -= m->mapped_bytes;
-	pcid_list_remove(&m->link);
+	pcidipc_list_remove(&m->link);
 	free(m->chunks);
 	free(m);
 }

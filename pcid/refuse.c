@@ -56,7 +56,7 @@ static void drop(struct waiting *w)
 	pcidipc_watch_remove(&w->watch);
 	pcidipc_timer_cancel(&w->timer);
 	close(w->watch.fd);
-	pcid_list_remove(&w->link);
+	pcidipc_list_remove(&w->link);
 	w->refuser->nwaiting--;
 	free(w);
 }
@@ -87,7 +87,7 @@ static int wait_for_hello(struct pcid_refuser *r, int fd)
 		return -ENOMEM;
 	}
 	pcidipc_timer_set(r->loop, &w->timer, PATIENCE_NS, too_late);
-	pcid_list_append(&r->waiting, &w->link);
+	pcidipc_list_append(&r->waiting, &w->link);
 	r->nwaiting++;
 	return 0;
 }
@@ -125,7 +125,7 @@ int pcid_refuser_create(struct pcidipc_loop *loop, int fd, struct pcid_refuser *
 	if (!r)
 		return -ENOMEM;
 	r->loop = loop;
-	pcid_list_init(&r->waiting);
+	pcidipc_list_init(&r->waiting);
 	ret = pcidipc_watch_add(loop, &r->watch, fd, EPOLLIN, incoming);
 	if (ret)
 		free(r);
@@ -139,7 +139,8 @@ void pcid_refuser_free(struct pcid_refuser *r)
 	if (!r)
 		return;
 	pcidipc_watch_remove(&r->watch);
-	pcid_list_for_each_safe(w, after, &r->waiting, struct waiting, link) drop(w);
+	pcidipc_list_for_each_safe(w, after, &r->waiting, struct waiting, link)
+		drop(w);
 	free(r);
 }
 

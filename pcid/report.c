@@ -47,7 +47,7 @@ static struct json_object *service_names(struct pcid_driver *d)
 	struct json_object *array = json_object_new_array();
 
 	if (d)
-		pcid_list_for_each(s, &d->services, struct pcid_service, link)
+		pcidipc_list_for_each(s, &d->services, struct pcid_service, link)
 			json_object_array_add(array, json_object_new_string(s->name));
 	return array;
 }
@@ -174,8 +174,7 @@ static struct json_object *pools_json(struct pcid_driver *d)
 
 	if (!d)
 		return array;
-	pcid_list_for_each(m, &d->pools, struct pcid_mapping, link)
-	{
+	pcidipc_list_for_each(m, &d->pools, struct pcid_mapping, link) {
 		struct json_object *o = json_object_new_object();
 
 		add_number(o, "iova", m->pool.iova);
@@ -192,8 +191,7 @@ static struct json_object *children_json(struct pcid_driver *d)
 
 	if (!d)
 		return array;
-	pcid_list_for_each(child, &d->children, struct pcid_child, link)
-	{
+	pcidipc_list_for_each(child, &d->children, struct pcid_child, link) {
 		struct json_object *o = json_object_new_object();
 
 		add_text(o, "path", child->path);
@@ -310,8 +308,9 @@ static struct json_object *driver_json(struct pcid_driver *d)
 
 static bool stanza_used(struct pcid *pcid, const struct pcid_stanza *stanza)
 {
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver,
-			   link) if (!strcmp(d->stanza->name, stanza->name)) return true;
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		if (!strcmp(d->stanza->name, stanza->name))
+			return true;
 	return false;
 }
 
@@ -335,7 +334,7 @@ static struct json_object *drivers(struct pcid *pcid)
 {
 	struct json_object *array = json_object_new_array();
 
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
 		json_object_array_add(array, driver_json(d));
 	for (const struct pcid_stanza *s = pcid->config->stanzas; s; s = s->next)
 		if (!stanza_used(pcid, s))
@@ -363,8 +362,8 @@ static struct json_object *services(struct pcid *pcid)
 {
 	struct json_object *array = json_object_new_array();
 
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
-		pcid_list_for_each(s, &d->services, struct pcid_service, link)
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		pcidipc_list_for_each(s, &d->services, struct pcid_service, link)
 			json_object_array_add(array, service_json(d, s));
 	return array;
 }
@@ -373,7 +372,8 @@ static struct json_object *irq(struct pcid *pcid)
 {
 	struct json_object *array = json_object_new_array();
 
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link) add_vectors(array, d);
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		add_vectors(array, d);
 	return array;
 }
 
@@ -420,7 +420,7 @@ static struct json_object *stats(struct pcid *pcid)
 	add_number(o, "uptime_ms", age_ms(pcid, pcid->started_at));
 	add_text(o, "loop", pcidipc_loop_backend(pcid->loop));
 	add_text(o, "bus", pcid->bus->ops->name);
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
 		json_object_array_add(array, driver_stats(d));
 	json_object_object_add(o, "drivers", array);
 	add_number(o, "rss_kib", resident_kib());

@@ -102,9 +102,10 @@ int pcid_rundir_mkdir(struct pcid *pcid, const char *name, mode_t mode)
 
 static bool in_use(struct pcid *pcid, const char *path)
 {
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link) pcid_list_for_each(
-		s, &d->services, struct pcid_service,
-		link) if (!strcmp(s->path, path) || !strcmp(s->admin_path, path)) return true;
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		pcidipc_list_for_each(s, &d->services, struct pcid_service, link)
+			if (!strcmp(s->path, path) || !strcmp(s->admin_path, path))
+				return true;
 	return false;
 }
 

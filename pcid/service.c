@@ -25,16 +25,19 @@ const char *pcid_service_state(const struct pcid_service *s)
 
 static struct pcid_service *find(struct pcid_driver *d, const char *kind, const char *suffix)
 {
-	pcid_list_for_each(s, &d->services, struct pcid_service,
-			   link) if (!strcmp(s->kind, kind) && !strcmp(s->suffix, suffix)) return s;
+	pcidipc_list_for_each(s, &d->services, struct pcid_service, link)
+		if (!strcmp(s->kind, kind) && !strcmp(s->suffix, suffix))
+			return s;
 	return NULL;
 }
 
 /* nvme1 with suffix 0n1, and nvme10 with n1: the second one has to do without. */
 static bool name_taken(struct pcid *pcid, const char *name)
 {
-	pcid_list_for_each(d, &pcid->drivers, struct pcid_driver, link) pcid_list_for_each(
-		s, &d->services, struct pcid_service, link) if (!strcmp(s->name, name)) return true;
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		pcidipc_list_for_each(s, &d->services, struct pcid_service, link)
+			if (!strcmp(s->name, name))
+				return true;
 	return false;
 }
 
@@ -116,7 +119,7 @@ static int create(struct pcid_driver *d, const char *kind, const char *suffix,
 		return ret;
 	}
 	s->id = d->next_service++;
-	pcid_list_append(&d->services, &s->link);
+	pcidipc_list_append(&d->services, &s->link);
 	d->nservices++;
 	*out = s;
 	return 0;
@@ -134,7 +137,7 @@ static void remove_service(struct pcid_driver *d, struct pcid_service *s)
 		pcid_refuse_backlog(s->fd);
 		pcid_refuse_backlog(s->admin_fd);
 	}
-	pcid_list_remove(&s->link);
+	pcidipc_list_remove(&s->link);
 	d->nservices--;
 	pcidipc_info("%s: service %s is gone", d->name, s->name);
 	free_service(s);
@@ -164,8 +167,7 @@ int pcid_service_publish(struct pcid_driver *d, const char *kind, const char *su
 
 int pcid_service_unpublish(struct pcid_driver *d, uint32_t id)
 {
-	pcid_list_for_each(s, &d->services, struct pcid_service, link)
-	{
+	pcidipc_list_for_each(s, &d->services, struct pcid_service, link) {
 		if (s->id != id || !s->taken)
 			continue;
 		remove_service(d, s);
@@ -179,27 +181,28 @@ int pcid_service_unpublish(struct pcid_driver *d, uint32_t id)
 void pcid_services_wait(struct pcid_driver *d)
 {
 	pcidipc_timer_cancel(&d->republish);
-	pcid_list_for_each(s, &d->services, struct pcid_service, link) s->taken = false;
+	pcidipc_list_for_each(s, &d->services, struct pcid_service, link)
+		s->taken = false;
 }
 
 static void sweep(struct pcidipc_timer *timer)
 {
 	struct pcid_driver *d = pcidipc_container_of(timer, struct pcid_driver, republish);
 
-	pcid_list_for_each_safe(s, after, &d->services, struct pcid_service, link) if (!s->taken)
-		remove_service(d, s);
+	pcidipc_list_for_each_safe(s, after, &d->services, struct pcid_service, link)
+		if (!s->taken)
+			remove_service(d, s);
 }
 
 void pcid_services_sweep_later(struct pcid_driver *d)
 {
-	if (!pcid_list_empty(&d->services))
+	if (!pcidipc_list_empty(&d->services))
 		pcidipc_timer_set(d->pcid->loop, &d->republish, REPUBLISH_NS, sweep);
 }
 
 void pcid_services_refuse(struct pcid_driver *d)
 {
-	pcid_list_for_each(s, &d->services, struct pcid_service, link)
-	{
+	pcidipc_list_for_each(s, &d->services, struct pcid_service, link) {
 		if (!s->refuser)
 			pcid_refuser_create(d->pcid->loop, s->fd, &s->refuser);
 		if (!s->admin_refuser)
@@ -209,8 +212,7 @@ void pcid_services_refuse(struct pcid_driver *d)
 
 void pcid_services_accept(struct pcid_driver *d)
 {
-	pcid_list_for_each(s, &d->services, struct pcid_service, link)
-	{
+	pcidipc_list_for_each(s, &d->services, struct pcid_service, link) {
 		pcid_refuser_free(s->refuser);
 		pcid_refuser_free(s->admin_refuser);
 		s->refuser = s->admin_refuser = NULL;
@@ -220,6 +222,6 @@ void pcid_services_accept(struct pcid_driver *d)
 void pcid_services_remove(struct pcid_driver *d)
 {
 	pcidipc_timer_cancel(&d->republish);
-	pcid_list_for_each_safe(s, after, &d->services, struct pcid_service, link)
+	pcidipc_list_for_each_safe(s, after, &d->services, struct pcid_service, link)
 		remove_service(d, s);
 }

@@ -479,7 +479,7 @@ static void end(struct pcid_driver *d)
 	while (d->working)
 		pcidipc_task_yield();
 	pcidipc_timer_cancel(&d->timer);
-	pcid_list_remove(&d->link);
+	pcidipc_list_remove(&d->link);
 	if (d->function)
 		pcid_function_released(pcid, d->function,
 				       d->stop == PCID_STOP_REMOVED && !d->let_go);
@@ -491,8 +491,7 @@ static void end(struct pcid_driver *d)
 /* The record of an earlier device in the same place, which is still ending, has the names. */
 static bool place_taken(struct pcid_driver *d)
 {
-	pcid_list_for_each(other, &d->pcid->drivers, struct pcid_driver, link)
-	{
+	pcidipc_list_for_each(other, &d->pcid->drivers, struct pcid_driver, link) {
 		if (other == d)
 			return false;
 		if (!strcmp(other->where, d->where))
@@ -567,9 +566,9 @@ int pcid_driver_start(struct pcid *pcid, struct pcid_stanza *stanza, struct pcid
 	d->parent = parent;
 	d->child = child;
 	d->pidfd = -1;
-	pcid_list_init(&d->pools);
-	pcid_list_init(&d->services);
-	pcid_list_init(&d->children);
+	pcidipc_list_init(&d->pools);
+	pcidipc_list_init(&d->services);
+	pcidipc_list_init(&d->children);
 	identify(d);
 	pcid_scheme_init(d);
 	if (pcidipc_spawn(pcid->loop, supervise, d)) {
@@ -577,7 +576,7 @@ int pcid_driver_start(struct pcid *pcid, struct pcid_stanza *stanza, struct pcid
 		return -ENOMEM;
 	}
 	pcid_stanza_get(stanza);
-	pcid_list_append(&pcid->drivers, &d->link);
+	pcidipc_list_append(&pcid->drivers, &d->link);
 	if (function)
 		function->owner = d;
 	if (child) {

@@ -71,7 +71,7 @@ int pcidipc_listen(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int
 	if (!l)
 		return -ENOMEM;
 	if (!scheme->sessions.next)
-		list_init(&scheme->sessions);
+		pcidipc_list_init(&scheme->sessions);
 	l->loop = loop;
 	l->scheme = scheme;
 	l->session_flags = session_flags;

@@ -21,9 +21,9 @@ int pcidipc_loop_create(unsigned flags, struct pcidipc_loop **out)
 
 	if (!loop)
 		return -ENOMEM;
-	list_init(&loop->timers);
-	list_init(&loop->pollers);
-	list_init(&loop->deferred);
+	pcidipc_list_init(&loop->timers);
+	pcidipc_list_init(&loop->pollers);
+	pcidipc_list_init(&loop->deferred);
 	spin_init(&loop->spin);
 	if (!want_epoll(flags)) {
 		loop->backend = &loop_backend_uring;
@@ -116,25 +116,25 @@ void pcidipc_timer_set(struct pcidipc_loop *loop, struct pcidipc_timer *timer, u
 	timer->when = clock_ns() + ns;
 	while (at != &loop->timers && timer_of(at)->when <= timer->when)
 		at = at->next;
-	list_insert_before(at, &timer->link);
+	pcidipc_list_insert_before(at, &timer->link);
 }
 
 void pcidipc_timer_cancel(struct pcidipc_timer *timer)
 {
 	if (timer->link.next)
-		list_remove(&timer->link);
+		pcidipc_list_remove(&timer->link);
 }
 
 static unsigned run_timers(struct pcidipc_loop *loop)
 {
 	unsigned n = 0;
 
-	while (!list_empty(&loop->timers)) {
+	while (!pcidipc_list_empty(&loop->timers)) {
 		struct pcidipc_timer *timer = timer_of(loop->timers.next);
 
 		if (timer->when > pcidipc_loop_now(loop))
 			break;
-		list_remove(&timer->link);
+		pcidipc_list_remove(&timer->link);
 		timer->fire(timer);
 		n++;
 	}
@@ -145,7 +145,7 @@ static uint64_t next_timeout(struct pcidipc_loop *loop)
 {
 	uint64_t now, when;
 
-	if (list_empty(&loop->timers))
+	if (pcidipc_list_empty(&loop->timers))
 		return LOOP_FOREVER;
 	now = clock_ns();
 	when = timer_of(loop->timers.next)->when;
@@ -157,7 +157,7 @@ static uint64_t next_timeout(struct pcidipc_loop *loop)
 void pcidipc_poller_add(struct pcidipc_loop *loop, struct pcidipc_poller *poller)
 {
 	poller->loop = loop;
-	list_insert_before(&loop->pollers, &poller->link);
+	pcidipc_list_insert_before(&loop->pollers, &poller->link);
 }
 
 void pcidipc_poller_remove(struct pcidipc_poller *poller)
@@ -166,7 +166,7 @@ void pcidipc_poller_remove(struct pcidipc_poller *poller)
 		return;
 	if (poller->loop->next_poller == &poller->link)
 		poller->loop->next_poller = poller->link.next;
-	list_remove(&poller->link);
+	pcidipc_list_remove(&poller->link);
 }
 
 static struct pcidipc_poller *take_next_poller(struct pcidipc_loop *loop)
@@ -220,24 +220,24 @@ void pcidipc_defer(struct pcidipc_loop *loop, struct pcidipc_deferred *deferred,
 		return;
 	deferred->loop = loop;
 	deferred->call = call;
-	list_insert_before(&loop->deferred, &deferred->link);
+	pcidipc_list_insert_before(&loop->deferred, &deferred->link);
 }
 
 void pcidipc_defer_cancel(struct pcidipc_deferred *deferred)
 {
 	if (deferred->link.next)
-		list_remove(&deferred->link);
+		pcidipc_list_remove(&deferred->link);
 }
 
 static unsigned run_deferred(struct pcidipc_loop *loop)
 {
 	unsigned n = 0;
 
-	while (!list_empty(&loop->deferred)) {
+	while (!pcidipc_list_empty(&loop->deferred)) {
 		struct pcidipc_deferred *deferred =
 			pcidipc_container_of(loop->deferred.next, struct pcidipc_deferred, link);
 
-		list_remove(&deferred->link);
+		pcidipc_list_remove(&deferred->link);
 		deferred->call(deferred);
 		n++;
 	}
@@ -269,7 +269,7 @@ static bool spin_work(void *arg)
 
 static bool quiet(struct pcidipc_loop *loop)
 {
-	return !loop->stopping && !loop->ready_first && list_empty(&loop->deferred);
+	return !loop->stopping && !loop->ready_first && pcidipc_list_empty(&loop->deferred);
 }
 
 static void go_to_sleep(struct pcidipc_loop *loop)
@@ -290,7 +290,7 @@ void pcidipc_loop_turn(struct pcidipc_loop *loop, bool may_sleep)
 {
 	if (do_work(loop) || !may_sleep || !quiet(loop))
 		return;
-	if (!list_empty(&loop->pollers) && spin_until(&loop->spin, spin_work, loop))
+	if (!pcidipc_list_empty(&loop->pollers) && spin_until(&loop->spin, spin_work, loop))
 		return;
 	go_to_sleep(loop);
 }

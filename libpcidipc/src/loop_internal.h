@@ -8,7 +8,7 @@
 #include <pcidipc/task.h>
 #include <sys/epoll.h>
 
-#include "list.h"
+#include <pcidipc/list.h>
 #include "spin.h"
 
 #define LOOP_FOREVER UINT64_MAX

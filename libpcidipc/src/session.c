@@ -188,7 +188,7 @@ int session_make_ring(struct pcidipc_session *s, uint32_t sq, uint32_t cq, int *
 static void prepare_scheme(struct pcidipc_scheme *scheme)
 {
 	if (!scheme->sessions.next)
-		list_init(&scheme->sessions);
+		pcidipc_list_init(&scheme->sessions);
 }
 
 static int peer_pid(int channel)
@@ -218,7 +218,7 @@ int pcidipc_session_create(struct pcidipc_loop *loop, struct pcidipc_scheme *sch
 	if (ret)
 		goto fail;
 	prepare_scheme(scheme);
-	list_insert_before(&scheme->sessions, &s->link);
+	pcidipc_list_insert_before(&scheme->sessions, &s->link);
 	scheme->nsessions++;
 	if (out)
 		*out = s;
@@ -318,7 +318,7 @@ static void end_task(void *arg)
 	if (s->opened && s->scheme->close)
 		s->scheme->close(s);
 	pcidipc_defer_cancel(&s->publish);
-	list_remove(&s->link);
+	pcidipc_list_remove(&s->link);
 	s->scheme->nsessions--;
 	pcidipc_producer_ring_unmap(&s->ring);
 	close(s->channel);
@@ -347,16 +347,11 @@ void pcidipc_session_end(struct pcidipc_session *s, int error)
 		pcidipc_err("%s: no memory to end a session: it stays", s->scheme->name);
 }
 
-static struct pcidipc_session *session_of(struct pcidipc_list *link)
-{
-	return pcidipc_container_of(link, struct pcidipc_session, link);
-}
-
 void pcidipc_scheme_end_sessions(struct pcidipc_scheme *scheme)
 {
 	prepare_scheme(scheme);
-	for (struct pcidipc_list *l = scheme->sessions.next; l != &scheme->sessions; l = l->next)
-		pcidipc_session_end(session_of(l), -ESHUTDOWN);
+	pcidipc_list_for_each(s, &scheme->sessions, struct pcidipc_session, link)
+		pcidipc_session_end(s, -ESHUTDOWN);
 	while (scheme->nsessions)
 		pcidipc_task_sleep(1000000);
 }
@@ -375,8 +370,8 @@ void pcidipc_session_event(struct pcidipc_session *s, uint32_t event)
 void pcidipc_scheme_event(struct pcidipc_scheme *scheme, uint32_t event)
 {
 	prepare_scheme(scheme);
-	for (struct pcidipc_list *l = scheme->sessions.next; l != &scheme->sessions; l = l->next)
-		pcidipc_session_event(session_of(l), event);
+	pcidipc_list_for_each(s, &scheme->sessions, struct pcidipc_session, link)
+		pcidipc_session_event(s, event);
 }
 
 uint32_t pcidipc_scheme_sessions(const struct pcidipc_scheme *scheme)

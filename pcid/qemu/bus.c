@@ -419,11 +419,11 @@ static struct qemu_bus *new_bus(struct pcidipc_loop *loop)
 		return NULL;
 	qb->bus.ops = &qemu_ops;
 	qb->bus.loop = loop;
-	pcid_list_init(&qb->bus.functions);
-	pcid_list_init(&qb->nodes);
-	pcid_list_init(&qb->slots);
-	pcid_list_init(&qb->memory.pools);
-	pcid_list_init(&qb->vtd.domains);
+	pcidipc_list_init(&qb->bus.functions);
+	pcidipc_list_init(&qb->nodes);
+	pcidipc_list_init(&qb->slots);
+	pcidipc_list_init(&qb->memory.pools);
+	pcidipc_list_init(&qb->vtd.domains);
 	qb->ram_fd = qb->ivshmem.fd = qb->process.pidfd = qb->process.stderr_fd = -1;
 	return qb;
 }
@@ -462,9 +462,9 @@ int pcid_qemu_bus_create(struct pcidipc_loop *loop, const struct pcid_qemu_optio
 
 static void free_functions(struct qemu_bus *qb)
 {
-	pcid_list_for_each_safe(f, after, &qb->bus.functions, struct pcid_function, link)
+	pcidipc_list_for_each_safe(f, after, &qb->bus.functions, struct pcid_function, link)
 		qemu_function_free(qemu_function_of(f));
-	pcid_list_for_each_safe(qf, after, &qb->nodes, struct qemu_function, node)
+	pcidipc_list_for_each_safe(qf, after, &qb->nodes, struct qemu_function, node)
 		qemu_function_free(qf);
 }
 

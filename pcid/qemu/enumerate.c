@@ -98,7 +98,7 @@ static int add_function(struct qemu_bus *qb, uint16_t rid, struct qemu_function 
 	qf->f.bus = &qb->bus;
 	qf->f.parent = parent ? &parent->f : NULL;
 	fill_identity(qf, config);
-	pcid_list_append(&qb->nodes, &qf->node);
+	pcidipc_list_append(&qb->nodes, &qf->node);
 	qemu_size_bars(qb, qf);
 	qemu_read_capabilities(qb, qf, config);
 	if (rid == PLUMBING_RID && qf->f.vendor == PLUMBING_VENDOR &&
@@ -239,8 +239,7 @@ static int walk_bus(struct walk *w, unsigned bus, struct qemu_function *parent, 
 {
 	int ret = add_devices(w, bus, parent);
 
-	pcid_list_for_each(qf, &w->qb->nodes, struct qemu_function, node)
-	{
+	pcidipc_list_for_each(qf, &w->qb->nodes, struct qemu_function, node) {
 		if (ret)
 			break;
 		if (qf->f.bus_number == bus && qf->f.header_type == PCI_HEADER_TYPE_BRIDGE)
@@ -285,20 +284,18 @@ static void show(struct qemu_bus *qb, struct qemu_function *qf)
 {
 	struct pcidipc_list *next = &qb->bus.functions;
 
-	pcid_list_for_each(other, &qb->bus.functions, struct pcid_function,
-			   link) if (qemu_function_of(other)->rid > qf->rid)
-	{
-		next = &other->link;
-		break;
-	}
-	pcid_list_append(next, &qf->f.link);
+	pcidipc_list_for_each(other, &qb->bus.functions, struct pcid_function, link)
+		if (qemu_function_of(other)->rid > qf->rid) {
+			next = &other->link;
+			break;
+		}
+	pcidipc_list_append(next, &qf->f.link);
 	qf->listed = true;
 }
 
 void qemu_list_functions(struct qemu_bus *qb, struct qemu_function *bridge, bool tell)
 {
-	pcid_list_for_each(qf, &qb->nodes, struct qemu_function, node)
-	{
+	pcidipc_list_for_each(qf, &qb->nodes, struct qemu_function, node) {
 		if (qf->hidden || qf->listed || !qemu_is_below(qf, bridge))
 			continue;
 		show(qb, qf);
@@ -309,7 +306,7 @@ void qemu_list_functions(struct qemu_bus *qb, struct qemu_function *bridge, bool
 
 void qemu_function_free(struct qemu_function *qf)
 {
-	pcid_list_remove(&qf->node);
-	pcid_list_remove(&qf->f.link);
+	pcidipc_list_remove(&qf->node);
+	pcidipc_list_remove(&qf->f.link);
 	free(qf);
 }

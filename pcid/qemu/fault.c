@@ -39,8 +39,9 @@ static struct qemu_function *find_requester(struct qemu_bus *qb, unsigned rid)
 {
 	struct qemu_function *found = NULL;
 
-	pcid_list_for_each(qf, &qb->nodes, struct qemu_function,
-			   node) if (qf->alias == rid && (!found || qf->claimed)) found = qf;
+	pcidipc_list_for_each(qf, &qb->nodes, struct qemu_function, node)
+		if (qf->alias == rid && (!found || qf->claimed))
+			found = qf;
 	return found;
 }
 

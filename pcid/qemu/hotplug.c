@@ -71,25 +71,26 @@ static bool is_behind(const struct pcid_function *f, const struct qemu_slot *slo
 
 static bool is_empty(struct qemu_slot *slot)
 {
-	pcid_list_for_each(qf, &slot->qb->nodes, struct qemu_function,
-			   node) if (is_behind(&qf->f, slot)) return false;
+	pcidipc_list_for_each(qf, &slot->qb->nodes, struct qemu_function, node)
+		if (is_behind(&qf->f, slot))
+			return false;
 	return true;
 }
 
 /* Does the core still hold functions that went from here? */
 static bool is_remembered(struct qemu_slot *slot)
 {
-	pcid_list_for_each(f, &slot->qb->bus.functions, struct pcid_function,
-			   link) if (f->gone &&
-				     qemu_function_of(f)->home == slot->port->rid) return true;
+	pcidipc_list_for_each(f, &slot->qb->bus.functions, struct pcid_function, link)
+		if (f->gone && qemu_function_of(f)->home == slot->port->rid)
+			return true;
 	return false;
 }
 
 static bool all_released(struct qemu_slot *slot)
 {
-	pcid_list_for_each(qf, &slot->qb->nodes, struct qemu_function,
-			   node) if (is_behind(&qf->f, slot) && qf->listed &&
-				     !qf->released) return false;
+	pcidipc_list_for_each(qf, &slot->qb->nodes, struct qemu_function, node)
+		if (is_behind(&qf->f, slot) && qf->listed && !qf->released)
+			return false;
 	return true;
 }
 
@@ -118,11 +119,12 @@ static int arrive(struct qemu_slot *slot)
 static void begin_removal(struct qemu_slot *slot)
 {
 	slot->removing = true;
-	pcid_list_for_each(qf, &slot->qb->nodes, struct qemu_function,
-			   node) if (is_behind(&qf->f, slot)) qf->leaving = true;
-	pcid_list_for_each(qf, &slot->qb->nodes, struct qemu_function,
-			   node) if (is_behind(&qf->f, slot) && qf->listed)
-		qemu_tell(slot->qb, PCID_FUNCTION_LEAVING, qf, NULL);
+	pcidipc_list_for_each(qf, &slot->qb->nodes, struct qemu_function, node)
+		if (is_behind(&qf->f, slot))
+			qf->leaving = true;
+	pcidipc_list_for_each(qf, &slot->qb->nodes, struct qemu_function, node)
+		if (is_behind(&qf->f, slot) && qf->listed)
+			qemu_tell(slot->qb, PCID_FUNCTION_LEAVING, qf, NULL);
 }
 
 /* The last of those behind the port, so that bridges go after what is behind them. */
@@ -130,8 +132,9 @@ static struct qemu_function *last_behind(struct qemu_slot *slot)
 {
 	struct qemu_function *last = NULL;
 
-	pcid_list_for_each(qf, &slot->qb->nodes, struct qemu_function,
-			   node) if (is_behind(&qf->f, slot)) last = qf;
+	pcidipc_list_for_each(qf, &slot->qb->nodes, struct qemu_function, node)
+		if (is_behind(&qf->f, slot))
+			last = qf;
 	return last;
 }
 
@@ -142,7 +145,7 @@ static void tell_gone(struct qemu_slot *slot)
 	slot->removing = false;
 	while ((qf = last_behind(slot))) {
 		qemu_slot_stop(qf);
-		pcid_list_remove(&qf->node);
+		pcidipc_list_remove(&qf->node);
 		qf->f.gone = true;
 		qf->f.parent = NULL; /* which may be forgotten first */
 		qf->home = slot->port->rid;
@@ -189,7 +192,7 @@ static int look_once(struct qemu_slot *slot)
 
 static void slot_free(struct qemu_slot *slot)
 {
-	pcid_list_remove(&slot->link);
+	pcidipc_list_remove(&slot->link);
 	free(slot);
 }
 
@@ -274,7 +277,7 @@ static void slot_start(struct qemu_bus *qb, struct qemu_function *port)
 		slot->qb = qb;
 		slot->port = port;
 		slot->fd = -1;
-		pcid_list_append(&qb->slots, &slot->link);
+		pcidipc_list_append(&qb->slots, &slot->link);
 		port->slot = slot;
 		ret = open_interrupt(slot);
 	}
@@ -290,9 +293,9 @@ static void slot_start(struct qemu_bus *qb, struct qemu_function *port)
 
 void qemu_slots_start(struct qemu_bus *qb, struct qemu_function *bridge)
 {
-	pcid_list_for_each(qf, &qb->nodes, struct qemu_function,
-			   node) if (qf->hotplug && !qf->slot && !qf->f.gone &&
-				     qemu_is_below(qf, bridge)) slot_start(qb, qf);
+	pcidipc_list_for_each(qf, &qb->nodes, struct qemu_function, node)
+		if (qf->hotplug && !qf->slot && !qf->f.gone && qemu_is_below(qf, bridge))
+			slot_start(qb, qf);
 }
 
 void qemu_slot_stop(struct qemu_function *qf)
@@ -310,8 +313,9 @@ void qemu_slot_stop(struct qemu_function *qf)
 
 void qemu_slots_look(struct qemu_bus *qb)
 {
-	pcid_list_for_each(slot, &qb->slots, struct qemu_slot,
-			   link) if (slot->removing || (slot->port && is_empty(slot))) look(slot);
+	pcidipc_list_for_each(slot, &qb->slots, struct qemu_slot, link)
+		if (slot->removing || (slot->port && is_empty(slot)))
+			look(slot);
 }
 
 void qemu_slots_fini(struct qemu_bus *qb)
@@ -324,8 +328,7 @@ void qemu_slots_fini(struct qemu_bus *qb)
 
 void qemu_slots_free(struct qemu_bus *qb)
 {
-	pcid_list_for_each_safe(slot, after, &qb->slots, struct qemu_slot, link)
-	{
+	pcidipc_list_for_each_safe(slot, after, &qb->slots, struct qemu_slot, link) {
 		pcidipc_watch_remove(&slot->watch);
 		if (slot->fd >= 0)
 			close(slot->fd);

@@ -48,8 +48,7 @@ static int take_address(struct qemu_memory *memory, struct qemu_pool *qp)
 	struct pcidipc_list *next = &memory->pools;
 	uint64_t at = POOL_BASE;
 
-	pcid_list_for_each(other, &memory->pools, struct qemu_pool, link)
-	{
+	pcidipc_list_for_each(other, &memory->pools, struct qemu_pool, link) {
 		if (other->address - at >= qp->bytes) {
 			next = &other->link;
 			break;
@@ -59,7 +58,7 @@ static int take_address(struct qemu_memory *memory, struct qemu_pool *qp)
 	if (qp->bytes > POOL_END - POOL_BASE || at > POOL_END - qp->bytes)
 		return -ENOSPC;
 	qp->address = at;
-	pcid_list_append(next, &qp->link);
+	pcidipc_list_append(next, &qp->link);
 	return 0;
 }
 
@@ -78,7 +77,7 @@ static int take_slot(struct qemu_memory *memory, struct qemu_pool *qp)
 static void give_place(struct qemu_memory *memory, struct qemu_pool *qp)
 {
 	memory->slots[qp->slot] = false;
-	pcid_list_remove(&qp->link);
+	pcidipc_list_remove(&qp->link);
 }
 
 static int take_place(struct qemu_memory *memory, struct qemu_pool *qp)
@@ -175,13 +174,14 @@ void qemu_memory_device_deleted(struct qemu_bus *qb, const char *id)
 
 	if (sscanf(id, "dimm%u", &number) != 1)
 		return;
-	pcid_list_for_each(qp, &qb->memory.pools, struct qemu_pool, link) if (qp->number == number)
-		pcidipc_post(&qp->deleted, 0);
+	pcidipc_list_for_each(qp, &qb->memory.pools, struct qemu_pool, link)
+		if (qp->number == number)
+			pcidipc_post(&qp->deleted, 0);
 }
 
 void qemu_memory_fini(struct qemu_bus *qb)
 {
-	pcid_list_for_each(qp, &qb->memory.pools, struct qemu_pool, link)
+	pcidipc_list_for_each(qp, &qb->memory.pools, struct qemu_pool, link)
 		pcidipc_post(&qp->deleted, -ENODEV);
 }
 

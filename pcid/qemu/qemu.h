@@ -19,7 +19,7 @@
 #include <sys/types.h>
 
 #include "../bus.h"
-#include "../list.h"
+#include <pcidipc/list.h>
 #include "qmp.h"
 #include "qtest.h"
 

@@ -36,8 +36,9 @@ static bool flr(struct qemu_function *qf)
 
 static bool is_alone(struct qemu_function *qf)
 {
-	pcid_list_for_each(other, &bus_of(qf)->nodes, struct qemu_function,
-			   node) if (other != qf && other->f.parent == qf->f.parent) return false;
+	pcidipc_list_for_each(other, &bus_of(qf)->nodes, struct qemu_function, node)
+		if (other != qf && other->f.parent == qf->f.parent)
+			return false;
 	return true;
 }
 
@@ -152,8 +153,7 @@ static int check_claim(struct qemu_function *qf)
 		pcidipc_err("%s: it is a bridge, which pcid drives itself", qf->f.address);
 		return -EOPNOTSUPP;
 	}
-	pcid_list_for_each(other, &qf->f.bus->functions, struct pcid_function, link)
-	{
+	pcidipc_list_for_each(other, &qf->f.bus->functions, struct pcid_function, link) {
 		if (other == &qf->f || other->group != qf->f.group ||
 		    !qemu_function_of(other)->claimed)
 			continue;

@@ -96,14 +96,13 @@ static void collect(struct qemu_bus *qb, struct qemu_function *bridge, enum qemu
 	struct pcid_function *parent = bridge ? &bridge->f : NULL;
 	unsigned most = 0;
 
-	pcid_list_for_each(qf, &qb->nodes, struct qemu_function, node) most +=
-		qf->f.parent == parent ? PCID_BARS + 1 : 0;
+	pcidipc_list_for_each(qf, &qb->nodes, struct qemu_function, node)
+		most += qf->f.parent == parent ? PCID_BARS + 1 : 0;
 	items->n = 0;
 	items->v = calloc(most + 1, sizeof(*items->v));
 	if (!items->v)
 		return;
-	pcid_list_for_each(qf, &qb->nodes, struct qemu_function, node)
-	{
+	pcidipc_list_for_each(qf, &qb->nodes, struct qemu_function, node) {
 		if (qf->f.parent != parent || qf->f.gone)
 			continue;
 		add_bars(items, qf, kind);
@@ -122,8 +121,8 @@ static unsigned slots_before(struct qemu_bus *qb, const struct qemu_function *br
 {
 	unsigned n = 0;
 
-	pcid_list_for_each(qf, &qb->nodes, struct qemu_function, node) n +=
-		qf->hotplug && qf->rid < bridge->rid;
+	pcidipc_list_for_each(qf, &qb->nodes, struct qemu_function, node)
+		n += qf->hotplug && qf->rid < bridge->rid;
 	return n;
 }
 
@@ -212,8 +211,7 @@ static void place(struct qemu_bus *qb, struct qemu_function *bridge, enum qemu_w
 
 static void write_all(struct qemu_bus *qb, struct qemu_function *bridge)
 {
-	pcid_list_for_each(qf, &qb->nodes, struct qemu_function, node)
-	{
+	pcidipc_list_for_each(qf, &qb->nodes, struct qemu_function, node) {
 		if (!qemu_is_below(qf, bridge))
 			continue;
 		config_write_bars(qf);

@@ -319,8 +319,9 @@ int vtd_reserve(struct vtd_domain *domain, uint64_t bytes, unsigned bits, uint64
 
 static struct vtd_domain *find_domain(struct qemu_bus *qb, uint16_t rid)
 {
-	pcid_list_for_each(domain, &qb->vtd.domains, struct vtd_domain,
-			   link) if (domain->rid == rid && domain->users) return domain;
+	pcidipc_list_for_each(domain, &qb->vtd.domains, struct vtd_domain, link)
+		if (domain->rid == rid && domain->users)
+			return domain;
 	return NULL;
 }
 
@@ -331,8 +332,7 @@ static uint16_t free_id(struct qemu_bus *qb, struct pcidipc_list **next)
 	uint16_t id = 1;
 
 	*next = &qb->vtd.domains;
-	pcid_list_for_each(domain, &qb->vtd.domains, struct vtd_domain, link)
-	{
+	pcidipc_list_for_each(domain, &qb->vtd.domains, struct vtd_domain, link) {
 		if (domain->id != id) {
 			*next = &domain->link;
 			break;
@@ -375,7 +375,7 @@ static int fill_domain(struct qemu_bus *qb, struct vtd_domain *domain)
 
 static void drop_domain(struct qemu_bus *qb, struct vtd_domain *domain)
 {
-	pcid_list_remove(&domain->link);
+	pcidipc_list_remove(&domain->link);
 	if (domain->table)
 		free_tables(qb, domain->table, 4);
 	free(domain);
@@ -393,7 +393,7 @@ static int new_domain(struct qemu_bus *qb, uint16_t rid, struct vtd_domain **out
 	domain->users = 1;
 	domain->next_iova = VTD_FIRST_IOVA;
 	domain->id = free_id(qb, &next);
-	pcid_list_append(next, &domain->link);
+	pcidipc_list_append(next, &domain->link);
 	ret = fill_domain(qb, domain);
 	if (ret) {
 		drop_domain(qb, domain);
@@ -485,7 +485,7 @@ int vtd_init(struct qemu_bus *qb)
 
 void vtd_fini(struct qemu_bus *qb)
 {
-	pcid_list_for_each_safe(domain, after, &qb->vtd.domains, struct vtd_domain, link)
+	pcidipc_list_for_each_safe(domain, after, &qb->vtd.domains, struct vtd_domain, link)
 		free(domain);
-	pcid_list_init(&qb->vtd.domains);
+	pcidipc_list_init(&qb->vtd.domains);
 }

@@ -185,11 +185,11 @@ static void make_driver(bool child)
 	driver.claimed = !child;
 	strcpy(driver.name, "fuzz");
 	strcpy(driver.where, "0000:00:03.0");
-	pcid_list_init(&driver.pools);
-	pcid_list_init(&driver.services);
-	pcid_list_init(&driver.children);
-	pcid_list_init(&pcid.drivers);
-	pcid_list_append(&pcid.drivers, &driver.link);
+	pcidipc_list_init(&driver.pools);
+	pcidipc_list_init(&driver.services);
+	pcidipc_list_init(&driver.children);
+	pcidipc_list_init(&pcid.drivers);
+	pcidipc_list_append(&pcid.drivers, &driver.link);
 	pcid_scheme_init(&driver);
 }
 

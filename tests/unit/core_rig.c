@@ -143,12 +143,12 @@ static void join(struct core_rig *rig, void *arg)
 	d->claimed = true;
 	snprintf(d->where, sizeof(d->where), "%s", d->function->address);
 	snprintf(d->name, sizeof(d->name), "test %s", d->where);
-	pcid_list_init(&d->pools);
-	pcid_list_init(&d->services);
-	pcid_list_init(&d->children);
+	pcidipc_list_init(&d->pools);
+	pcidipc_list_init(&d->services);
+	pcidipc_list_init(&d->children);
 	d->number = (unsigned)pcid_number_of(&rig->pcid, d->stanza->service, d->where);
 	pcid_scheme_init(d);
-	pcid_list_append(&rig->pcid.drivers, &d->link);
+	pcidipc_list_append(&rig->pcid.drivers, &d->link);
 	d->function->owner = d;
 	rig->driver = d;
 	CU_ASSERT_EQUAL_FATAL(pcidipc_channel_pair(ends), 0);
@@ -178,7 +178,7 @@ static void leave(struct core_rig *rig, void *arg)
 	while (d->nchildren_alive)
 		pcidipc_task_sleep(1000000);
 	pcidipc_timer_cancel(&d->settling);
-	pcid_list_remove(&d->link);
+	pcidipc_list_remove(&d->link);
 	d->function->owner = NULL;
 	free(d);
 	rig->driver = NULL;

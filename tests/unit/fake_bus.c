@@ -2,7 +2,7 @@
 #include "fake_bus.h"
 
 #include <errno.h>
-#include <pcid/list.h>
+#include <pcidipc/list.h>
 #include <ringabi/channel.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,7 +241,7 @@ static void pool_detach(struct pcid_pool *pool)
 static void forget(struct pcid_function *f)
 {
 	note(fake_of(f), 'F');
-	pcid_list_remove(&f->link);
+	pcidipc_list_remove(&f->link);
 }
 
 static const struct pcid_bus_ops fake_ops = {
@@ -305,9 +305,9 @@ struct fake_bus *fake_bus_create(struct pcidipc_loop *loop)
 	fake->next_iova = 1ull << 32;
 	for (unsigned i = 0; i < sizeof(fake->config); i++)
 		fake->config[i] = (uint8_t)(i ^ i >> 8);
-	pcid_list_init(&fake->bus.functions);
+	pcidipc_list_init(&fake->bus.functions);
 	fill_function(&fake->f);
-	pcid_list_append(&fake->bus.functions, &fake->f.link);
+	pcidipc_list_append(&fake->bus.functions, &fake->f.link);
 	return fake;
 }
 

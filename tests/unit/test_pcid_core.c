@@ -358,7 +358,7 @@ static void test_nothing_after_the_end(void)
 
 static void gone(struct core_rig *r, void *arg)
 {
-	*(bool *)arg = pcid_list_empty(&r->driver->pools) && !r->driver->session;
+	*(bool *)arg = pcidipc_list_empty(&r->driver->pools) && !r->driver->session;
 }
 
 /* A driver that goes with pools attached: its function is reset before they are unmapped. */

@@ -141,9 +141,9 @@ static void with_bus(void (*test)(void), const char *const *args)
 /* The nth function with this vendor and device. */
 static struct pcid_function *find(unsigned vendor, unsigned device, unsigned nth)
 {
-	pcid_list_for_each(f, &rig.bus->functions, struct pcid_function,
-			   link) if (f->vendor == vendor && f->device == device && !f->gone &&
-				     !nth--) return f;
+	pcidipc_list_for_each(f, &rig.bus->functions, struct pcid_function, link)
+		if (f->vendor == vendor && f->device == device && !f->gone && !nth--)
+			return f;
 	return NULL;
 }
 
@@ -302,11 +302,12 @@ static unsigned count_overlaps(const struct pcid_function *f, const struct pcid_
 {
 	unsigned n = 0;
 
-	pcid_list_for_each(other, &rig.bus->functions, struct pcid_function,
-			   link) for (unsigned i = 0; i < PCID_BARS; i++) n +=
-		other->bars[i].bytes && other->bars[i].io == bar->io &&
-		(other != f || &other->bars[i] != bar) &&
-		overlap(bar->address, bar->bytes, other->bars[i].address, other->bars[i].bytes);
+	pcidipc_list_for_each(other, &rig.bus->functions, struct pcid_function, link)
+		for (unsigned i = 0; i < PCID_BARS; i++)
+			n += other->bars[i].bytes && other->bars[i].io == bar->io &&
+			     (other != f || &other->bars[i] != bar) &&
+			     overlap(bar->address, bar->bytes, other->bars[i].address,
+				     other->bars[i].bytes);
 	return n;
 }
 
@@ -343,14 +344,13 @@ static unsigned check_all_bars(void)
 {
 	unsigned n = 0;
 
-	pcid_list_for_each(f, &rig.bus->functions, struct pcid_function,
-			   link) for (unsigned i = 0; i < PCID_BARS; i++)
-	{
-		if (!f->bars[i].bytes)
-			continue;
-		check_bar(f, i);
-		n++;
-	}
+	pcidipc_list_for_each(f, &rig.bus->functions, struct pcid_function, link)
+		for (unsigned i = 0; i < PCID_BARS; i++) {
+			if (!f->bars[i].bytes)
+				continue;
+			check_bar(f, i);
+			n++;
+		}
 	return n;
 }
 

@@ -12,6 +12,7 @@
 #ifndef PCIDIPC_LOOP_H
 #define PCIDIPC_LOOP_H
 
+#include <pcidipc/list.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,10 +32,6 @@ void pcidipc_loop_turn(struct pcidipc_loop *loop, bool may_sleep);
 const char *pcidipc_loop_backend(const struct pcidipc_loop *loop); /* "io_uring" or "epoll" */
 /* CLOCK_MONOTONIC in ns, read once a turn. */
 uint64_t pcidipc_loop_now(const struct pcidipc_loop *loop);
-
-struct pcidipc_list {
-	struct pcidipc_list *next, *prev;
-};
 
 /* ---- file descriptors: level-triggered; the structure is the caller's and stays in place while
  * watched ---- */
@@ -97,8 +94,5 @@ struct pcidipc_deferred {
 void pcidipc_defer(struct pcidipc_loop *loop, struct pcidipc_deferred *deferred,
 		   void (*call)(struct pcidipc_deferred *)); /* no-op when deferred already */
 void pcidipc_defer_cancel(struct pcidipc_deferred *deferred);
-
-#define pcidipc_container_of(pointer, type, member) \
-	((type *)((char *)(pointer) - __builtin_offsetof(type, member)))
 
 #endif
