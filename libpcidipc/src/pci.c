@@ -149,9 +149,9 @@ out:
 
 /* The fd that pcid left us, checked: a stray variable must not make us talk to some other socket.
  */
-static int inherited_channel(void)
+static int inherited_channel(const char *variable)
 {
-	const char *text = getenv("PCID_CLIENT_CHANNEL");
+	const char *text = getenv(variable);
 	socklen_t n = sizeof(int);
 	int type = 0;
 	char *end;
@@ -162,19 +162,24 @@ static int inherited_channel(void)
 	fd = strtol(text, &end, 10);
 	if (end == text || *end || fd < 0 || fd > INT_MAX ||
 	    getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &n) || type != SOCK_SEQPACKET) {
-		pcidipc_err("PCID_CLIENT_CHANNEL=%s is not a SOCK_SEQPACKET socket's number", text);
+		pcidipc_err("%s=%s is not a SOCK_SEQPACKET socket's number", variable, text);
 		return -ENOENT;
 	}
-	unsetenv("PCID_CLIENT_CHANNEL");
+	unsetenv(variable);
 	fcntl((int)fd, F_SETFD, FD_CLOEXEC);
 	return (int)fd;
 }
 
 int pcidipc_pci_open(struct pcidipc_loop *loop, struct pcidipc_pci **pci)
 {
-	int channel = inherited_channel();
+	int channel = inherited_channel("PCID_CLIENT_CHANNEL");
 
 	return channel < 0 ? channel : pcidipc_pci_adopt(loop, channel, pci);
+}
+
+int pcidipc_pci_parent_channel(void)
+{
+	return inherited_channel("PCID_PARENT_CHANNEL");
 }
 
 void pcidipc_pci_close(struct pcidipc_pci *pci)
@@ -366,4 +371,38 @@ int pcidipc_pci_unpublish(struct pcidipc_pci *pci, struct pcidipc_service *servi
 	service->listen_fd = service->admin_fd = -1;
 	return pci_call(pci, RINGABI_PCI_UNPUBLISH, (struct ringabi_pci_arg){.index = service->id},
 			0, NULL);
+}
+
+/* ---- children ---- */
+
+int pcidipc_pci_announce(struct pcidipc_pci *pci, const struct pcidipc_child *child)
+{
+	struct ringabi_announce request = {
+		.msg = {.type = RINGABI_MSG_ANNOUNCE, .size = sizeof(request)},
+		.child = child->number,
+		.interface = child->interface,
+		.vendor = child->vendor,
+		.product = child->product,
+		.class_code = child->class_code,
+		.subclass = child->subclass,
+		.protocol = child->protocol,
+	};
+	struct pcidipc_packet reply;
+	int ret;
+
+	if (strlen(child->path) >= sizeof(request.path) ||
+	    strlen(child->name) >= sizeof(request.name))
+		return -EINVAL;
+	strcpy(request.path, child->path);
+	strcpy(request.name, child->name);
+	ret = pcidipc_consumer_ask(pci->consumer, &request.msg, NULL, 0, &reply);
+	if (!ret)
+		pcidipc_packet_close(&reply);
+	return ret;
+}
+
+int pcidipc_pci_child_gone(struct pcidipc_pci *pci, uint32_t number)
+{
+	return pci_call(pci, RINGABI_PCI_CHILD_GONE, (struct ringabi_pci_arg){.index = number}, 0,
+			NULL);
 }

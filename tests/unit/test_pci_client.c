@@ -130,6 +130,33 @@ static void answer_vectors(struct pcidipc_session *s, struct pcidipc_packet *pac
 		close(fds[i]);
 }
 
+/* Child 5 has a driver, which says its number; the others have none. */
+static void answer_announce(struct pcidipc_session *s, struct pcidipc_packet *packet)
+{
+	const struct ringabi_announce *m = (const void *)packet->bytes;
+	struct ringabi_adopt adopt = {.msg = {.type = RINGABI_MSG_ADOPT, .size = sizeof(adopt)},
+				      .child = m->child};
+	struct ringabi_msg reply;
+	bool right = m->interface == RINGABI_INTERFACE_USB && m->vendor == 0x46f4 &&
+		     m->product == 1 && m->class_code == 8 && m->subclass == 6 &&
+		     m->protocol == 80 && !m->reserved && !strcmp(m->path, "1-4.2:1.0") &&
+		     !strcmp(m->name, "a stick");
+	int fds[2];
+
+	pcidipc_channel_reply(pcidipc_session_channel(s), &packet->msg, &reply, sizeof(reply),
+			      !right	      ? -EINVAL
+			      : m->child == 5 ? 0
+					      : -ENOENT,
+			      NULL, 0);
+	if (!right || m->child != 5)
+		return;
+	if (pcidipc_channel_pair(fds) || write(fds[1], "5", 1) != 1)
+		abort();
+	pcidipc_channel_send(pcidipc_session_channel(s), &adopt.msg, fds, 1);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void answer_publish(struct pcidipc_session *s, struct pcidipc_packet *packet)
 {
 	const struct ringabi_publish *m = (const void *)packet->bytes;
@@ -155,6 +182,8 @@ static void message(struct pcidipc_session *s, struct pcidipc_packet *packet)
 		return answer_vectors(s, packet);
 	case RINGABI_MSG_PUBLISH:
 		return answer_publish(s, packet);
+	case RINGABI_MSG_ANNOUNCE:
+		return answer_announce(s, packet);
 	}
 }
 
@@ -473,6 +502,64 @@ static void test_service(void)
 	CU_ASSERT_EQUAL(seen, RINGABI_EVENT_SHUTDOWN);
 }
 
+static int adopted = -1;
+
+static void take_child(struct pcidipc_consumer *consumer, uint32_t number, int channel, void *arg)
+{
+	CU_ASSERT_PTR_EQUAL(consumer, pcidipc_pci_consumer(pci));
+	CU_ASSERT_EQUAL(number, 5);
+	CU_ASSERT_PTR_EQUAL(arg, &adopted);
+	adopted = channel;
+}
+
+static void test_children(void)
+{
+	struct pcidipc_child child = {.number = 5,
+				      .interface = RINGABI_INTERFACE_USB,
+				      .vendor = 0x46f4,
+				      .product = 1,
+				      .class_code = 8,
+				      .subclass = 6,
+				      .protocol = 80,
+				      .path = "1-4.2:1.0",
+				      .name = "a stick"};
+	struct pcidipc_child wrong = child;
+	char said = 0;
+
+	pcidipc_consumer_on_adopt(pcidipc_pci_consumer(pci), take_child, &adopted);
+	wrong.path = "12345678901234567890123456789012";
+	CU_ASSERT_EQUAL(pcidipc_pci_announce(pci, &wrong), -EINVAL);
+	wrong = child;
+	wrong.number = 6;
+	CU_ASSERT_EQUAL(pcidipc_pci_announce(pci, &wrong), -ENOENT);
+	CU_ASSERT_EQUAL(pcidipc_pci_announce(pci, &child), 0);
+	while (adopted < 0)
+		pcidipc_loop_turn(loop, true);
+	CU_ASSERT_EQUAL(read(adopted, &said, 1), 1);
+	CU_ASSERT_EQUAL(said, '5');
+	close(adopted);
+	adopted = -1;
+	CU_ASSERT_EQUAL(pcidipc_pci_child_gone(pci, 5), 0);
+	CU_ASSERT_EQUAL(last_note(0)->cmd_op, RINGABI_PCI_CHILD_GONE);
+	CU_ASSERT_EQUAL(last_note(0)->index, 5);
+}
+
+/* A child's driver has two channels. */
+static void test_parent_channel(void)
+{
+	char number[16];
+	int ends[2];
+
+	CU_ASSERT_EQUAL(pcidipc_pci_parent_channel(), -ENOENT);
+	CU_ASSERT_EQUAL_FATAL(pcidipc_channel_pair(ends), 0);
+	snprintf(number, sizeof(number), "%d", ends[0]);
+	setenv("PCID_PARENT_CHANNEL", number, 1);
+	CU_ASSERT_EQUAL(pcidipc_pci_parent_channel(), ends[0]);
+	CU_ASSERT_EQUAL(pcidipc_pci_parent_channel(), -ENOENT); /* once */
+	close(ends[0]);
+	close(ends[1]);
+}
+
 /* Inside a task reads await, and posted writes let nobody else run. */
 static unsigned turns, done, overtaken;
 
@@ -556,6 +643,8 @@ static const struct {
 	{"vectors", test_vectors},
 	{"DMA memory", test_dma},
 	{"service", test_service},
+	{"children", test_children},
+	{"a child's driver", test_parent_channel},
 	{"in a task", test_in_task},
 };
 

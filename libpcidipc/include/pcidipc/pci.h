@@ -171,4 +171,28 @@ int pcidipc_pci_publish(struct pcidipc_pci *pci, const char *kind, const char *s
 			struct pcidipc_service *service);
 int pcidipc_pci_unpublish(struct pcidipc_pci *pci, struct pcidipc_service *service);
 
+/* What lies below a driver's function and wants a driver of its own: a USB interface. */
+struct pcidipc_child {
+	uint32_t number;    /* chosen by the announcer, different from its other children's */
+	uint32_t interface; /* RINGABI_INTERFACE_* that the announcer serves it with */
+	uint16_t vendor, product;
+	uint8_t class_code, subclass, protocol;
+	const char *path; /* where it sits, at most 31 characters: "1-4.2:1.0" */
+	const char *name; /* for people, at most 63 characters */
+};
+/*
+ * pcid starts the child's driver, where one is configured, and hands over the producer's end of
+ * its channel (pcidipc_consumer_on_adopt on pcidipc_pci_consumer), anew each time that it starts
+ * again. -ENOENT: none is configured; the child is listed all the same, until it is gone. -EINVAL,
+ * -EEXIST, -EDQUOT (too many children).
+ */
+int pcidipc_pci_announce(struct pcidipc_pci *pci, const struct pcidipc_child *child);
+int pcidipc_pci_child_gone(struct pcidipc_pci *pci, uint32_t number);
+/*
+ * For a child's driver, which has a pcidipc_pci too, to publish its services: the channel to who
+ * announced the child ($PCID_PARENT_CHANNEL, which is removed from the environment), for
+ * pcidipc_consumer_adopt. -ENOENT: there is none.
+ */
+int pcidipc_pci_parent_channel(void);
+
 #endif
