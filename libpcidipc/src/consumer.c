@@ -50,15 +50,25 @@ static bool is_op(const struct pcidipc_cqe *cqe)
 	return (cqe->user_data & OP_TAG_MASK) == OP_TAG;
 }
 
-/* The op that the CQE names, or NULL. user_data comes from the other side: believed only if the
- * table agrees. */
-static struct pcidipc_op *find_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
+/* Does the CQE name an op in flight? user_data comes from the other side: believed only if the table
+ * agrees. */
+static bool names_op(const struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
 {
 	uint32_t slot = (uint32_t)cqe->user_data;
 
-	if (slot >= c->nslots || !c->slots[slot].op || op_user_data(c, slot) != cqe->user_data)
-		return NULL;
-	return take_op(c, slot);
+	return slot < c->nslots && c->slots[slot].op && op_user_data(c, slot) == cqe->user_data;
+}
+
+static struct pcidipc_op *find_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
+{
+	return names_op(c, cqe) ? take_op(c, (uint32_t)cqe->user_data) : NULL;
+}
+
+static void refuse_cqe(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
+{
+	pcidipc_err("ring: a completion for a request that was never made (user_data %#llx)",
+		    (unsigned long long)cqe->user_data);
+	c->ring.error = -EPROTO;
 }
 
 static void complete_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
@@ -79,9 +89,7 @@ static void complete_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cq
 		c->reaping = outer;
 		return;
 	}
-	pcidipc_err("ring: a completion for a request that was never made (user_data %#llx)",
-		    (unsigned long long)cqe->user_data);
-	c->ring.error = -EPROTO;
+	refuse_cqe(c, cqe);
 }
 
 static bool backlog_pop(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
@@ -94,6 +102,11 @@ static bool backlog_pop(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 
 static void backlog_push(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
 {
+	/* Now: the call that puts it here may be waiting for the one that should have come instead. */
+	if (is_op(cqe) && cqe->user_data != OP_SILENT && !names_op(c, cqe)) {
+		refuse_cqe(c, cqe);
+		return;
+	}
 	if (c->backlog_tail - c->backlog_head < c->nslots) {
 		c->backlog[c->backlog_tail++ & (c->nslots - 1)] = *cqe;
 		return;
