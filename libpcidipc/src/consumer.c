@@ -231,7 +231,7 @@ static void look_at_channel(struct pcidipc_consumer *c)
 		if (!c->lost_producer)
 			consumer_read_channel(c);
 		else if (consumer_recover_step(c))
-			consumer_fail(c, -ENOTCONN);
+			consumer_fail(c, c->lost_error);
 	}
 	if (c->kept_first)
 		consumer_deliver_kept(c);
@@ -288,7 +288,7 @@ static void recover_blocking(struct pcidipc_consumer *c)
 {
 	while (!consumer_recover_step(c))
 		consumer_wait_readable(c->successor, RECOVER_STEP_NS);
-	consumer_fail(c, -ENOTCONN);
+	consumer_fail(c, c->lost_error);
 }
 
 /* Until there is a CQE, or the channel says something. Runs no callback. */
@@ -431,7 +431,7 @@ static void recover_later(struct pcidipc_timer *timer)
 	struct pcidipc_consumer *c = pcidipc_container_of(timer, struct pcidipc_consumer, retry);
 
 	if (consumer_recover_step(c))
-		finish_failure(c, -ENOTCONN);
+		finish_failure(c, c->lost_error);
 	else
 		pcidipc_timer_set(c->loop, timer, RECOVER_STEP_NS, recover_later);
 }
@@ -450,7 +450,7 @@ void consumer_fail(struct pcidipc_consumer *c, int error)
 		drain(c); /* what it published before it died counts */
 		consumer_fail_asks(c, error);
 		if (c->path && c->slots) {
-			consumer_recover_start(c);
+			consumer_recover_start(c, error);
 			if (c->loop)
 				pcidipc_timer_set(c->loop, &c->retry, 0, recover_later);
 			return;

@@ -81,6 +81,7 @@ struct pcidipc_consumer {
 
 	/* Recovery: a new channel on which HELLO was sent, -1 when there is none. */
 	bool lost_producer;
+	int lost_error; /* how the connection ends once its buffers are known to be left alone */
 	int successor;
 	bool successor_ready;
 	uint64_t successor_generation;
@@ -116,7 +117,7 @@ void consumer_fail(struct pcidipc_consumer *c, int error);
 void consumer_wait(struct pcidipc_consumer *c);
 
 /* recover.c: the producer is gone. Returns true once its function is known to be reset. */
-void consumer_recover_start(struct pcidipc_consumer *c);
+void consumer_recover_start(struct pcidipc_consumer *c, int error);
 bool consumer_recover_step(struct pcidipc_consumer *c);
 
 #endif

@@ -15,8 +15,9 @@
 #define GIVE_UP_NS \
 	10000000000ull /* no pcid at all, for this long: nobody drives the device any more */
 
-void consumer_recover_start(struct pcidipc_consumer *c)
+void consumer_recover_start(struct pcidipc_consumer *c, int error)
 {
+	c->lost_error = error == -EPROTO ? -EPROTO : -ENOTCONN;
 	shutdown(c->channel, SHUT_WR); /* a producer that lives shall end it too */
 	c->lost_producer = true;
 	c->successor = -1;
@@ -58,6 +59,16 @@ static bool producer_closed(struct pcidipc_consumer *c)
 	return true;
 }
 
+/*
+ * One that broke the rules may never answer again, and a successor's hello is waited for only as
+ * long as that is bearable. One that died has a successor, or pcid's refusal, however long a reset
+ * takes.
+ */
+static bool waited_enough(const struct pcidipc_consumer *c)
+{
+	return c->lost_error == -EPROTO && clock_ns() >= c->give_up_at;
+}
+
 bool consumer_recover_step(struct pcidipc_consumer *c)
 {
 	struct pcidipc_packet reply;
@@ -78,7 +89,7 @@ bool consumer_recover_step(struct pcidipc_consumer *c)
 	}
 	ret = pcidipc_channel_receive(c->successor, &reply, NULL);
 	if (!ret)
-		return false;
+		return waited_enough(c);
 	if (ret < 0) {
 		drop_successor(c);
 		return connect_failed(c, ret);

@@ -64,7 +64,11 @@ void pcidipc_consumer_on_adopt(struct pcidipc_consumer *consumer,
 					     void *arg),
 			       void *arg);
 
-/* 0 while the connection works; -ENOTCONN, -EPROTO or -ENODEV once it does not. */
+/*
+ * 0 while the connection works; -ENOTCONN, -EPROTO or -ENODEV once it does not. -EPROTO: the
+ * producer broke the rules. Requests then complete when it has closed its end, or after 10 s, when
+ * nothing says that it let go of their buffers.
+ */
 int pcidipc_consumer_error(const struct pcidipc_consumer *consumer);
 uint64_t pcidipc_consumer_generation(const struct pcidipc_consumer *consumer);
 /*
