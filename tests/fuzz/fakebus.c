@@ -26,8 +26,9 @@ static int config_read(struct pcid_function *f, unsigned offset, unsigned width,
 static int config_write(struct pcid_function *f, unsigned offset, unsigned width, uint32_t value)
 {
 	fuzz_expect(!(offset % width) && offset + width <= f->config_bytes, "config writes fit");
-	fuzz_expect(offset + width <= 0x04 || offset >= 0x0c, "the command register is pcid's");
+	fuzz_expect(offset + width <= 0x04 || offset >= 0x06, "the command register is pcid's");
 	fuzz_expect(offset + width <= 0x10 || offset >= 0x28, "base address registers are pcid's");
+	fuzz_expect(offset + width <= 0x30 || offset >= 0x34, "the ROM's address is pcid's");
 	for (unsigned i = 0; i < f->ncaps; i++)
 		fuzz_expect(offset + width <= f->caps[i].offset || offset >= f->caps[i].offset + 2u,
 			    "the capability list is pcid's");
