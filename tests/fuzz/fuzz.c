@@ -137,6 +137,11 @@ int fuzz_fd(unsigned which)
 	return fds[which];
 }
 
+void fuzz_channel(int ends[2])
+{
+	fuzz_expect(!pcidipc_channel_pair(ends), "a channel");
+}
+
 void fuzz_send_raw(int channel, struct fuzz_input *in)
 {
 	unsigned char bytes[RINGABI_MSG_MAX_BYTES + 16];

@@ -65,6 +65,8 @@ enum {
 /* Stays ours. */
 int fuzz_fd(unsigned which);
 
+/* Two ends; without fail. */
+void fuzz_channel(int ends[2]);
 /* Send whatever bytes the input says, with its choice of fds. */
 void fuzz_send_raw(int channel, struct fuzz_input *in);
 

@@ -8,7 +8,7 @@
 
 #include "../../pcid/driver.h"
 #include "fakebus.h"
-#include "rawpeer.h"
+#include "../unit/rawpeer.h"
 
 static struct rawpeer peer;
 static struct pcid pcid;
@@ -93,7 +93,11 @@ static void step_run(struct fuzz_input *in)
 
 static void step_scribble(struct fuzz_input *in)
 {
-	rawpeer_scribble(&peer, in);
+	uint8_t which = fuzz_u8(in);
+	int32_t value = (int32_t)fuzz_take(in, 4);
+
+	rawpeer_scribble(&peer, which & 0x7f, which & 0x80,
+			 (uint32_t)(which & 0x80 ? value : value % 64));
 }
 
 static void step_reap(struct fuzz_input *in)
@@ -161,7 +165,7 @@ static void step_pool(struct fuzz_input *in)
 {
 	uint8_t which = fuzz_u8(in);
 
-	rawpeer_attach_pool(&peer, which >> 4, which & 7,
+	rawpeer_attach_pool(&peer, which >> 4, fuzz_fd(which & 7),
 			    (which & 7) == FUZZ_FD_BIG_POOL ? FUZZ_BIG_POOL_BYTES : FUZZ_POOL_BYTES);
 }
 
@@ -195,7 +199,7 @@ static void make_driver(bool child)
 
 static void begin(uint8_t how)
 {
-	int channel;
+	int ends[2];
 
 	/* Nothing can be made below it, so what is published is checked and then refused. */
 	strcpy(pcid.runtime_dir, "/proc/none");
@@ -203,14 +207,15 @@ static void begin(uint8_t how)
 	pcid.config = &configuration;
 	fuzz_begin();
 	make_driver(how & 1);
-	channel = rawpeer_connect(&peer, RINGABI_INTERFACE_PCI);
-	fuzz_expect(!pcidipc_session_create(fuzz_loop(), &driver.scheme, channel, 0, NULL),
+	fuzz_channel(ends);
+	rawpeer_init(&peer, ends[0], RINGABI_INTERFACE_PCI);
+	fuzz_expect(!pcidipc_session_create(fuzz_loop(), &driver.scheme, ends[1], 0, NULL),
 		    "a session");
 	if (how & 2)
 		return;
 	rawpeer_hello(&peer, 0);
 	rawpeer_attach_ring(&peer, 16, 0);
-	rawpeer_attach_pool(&peer, 0, FUZZ_FD_BIG_POOL, FUZZ_BIG_POOL_BYTES);
+	rawpeer_attach_pool(&peer, 0, fuzz_fd(FUZZ_FD_BIG_POOL), FUZZ_BIG_POOL_BYTES);
 	fuzz_run();
 	rawpeer_read(&peer);
 	fuzz_expect(peer.ring, "a driver that keeps the rules gets its ring");

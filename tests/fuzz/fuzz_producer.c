@@ -3,11 +3,12 @@
  * A hostile consumer against a producer that serves a disk: every channel message, every index, and SQEs of the block
  * interface, in any order. See steps[] for what a byte of the input does.
  */
+#include <errno.h>
 #include <linux/falloc.h>
 #include <unistd.h>
 
 #include "fuzzdisk.h"
-#include "rawpeer.h"
+#include "../unit/rawpeer.h"
 
 static struct rawpeer peer;
 
@@ -66,6 +67,11 @@ static void any_sqe(struct fuzz_input *in, struct io_uring_sqe *sqe)
 	fuzz_copy(in, sqe, sizeof(*sqe));
 }
 
+static void read_answers(void)
+{
+	fuzz_expect(rawpeer_read(&peer) != -EPROTO, "what a producer says is of the ABI");
+}
+
 /* ---- steps ---- */
 
 static void step_run(struct fuzz_input *in)
@@ -109,7 +115,11 @@ static void step_batch(struct fuzz_input *in)
 
 static void step_scribble(struct fuzz_input *in)
 {
-	rawpeer_scribble(&peer, in);
+	uint8_t which = fuzz_u8(in);
+	int32_t value = (int32_t)fuzz_take(in, 4);
+
+	rawpeer_scribble(&peer, which & 0x7f, which & 0x80,
+			 (uint32_t)(which & 0x80 ? value : value % 64));
 }
 
 static void step_reap(struct fuzz_input *in)
@@ -146,14 +156,14 @@ static void step_ring(struct fuzz_input *in)
 
 	rawpeer_attach_ring(&peer, 1u << (size & 7), size >> 3 ? 1u << (size >> 3) : 0);
 	fuzz_run();
-	rawpeer_read(&peer);
+	read_answers();
 }
 
 static void step_pool(struct fuzz_input *in)
 {
 	uint8_t which = fuzz_u8(in);
 
-	rawpeer_attach_pool(&peer, which >> 4, which & 7,
+	rawpeer_attach_pool(&peer, which >> 4, fuzz_fd(which & 7),
 			    (which & 7) == FUZZ_FD_BIG_POOL ? FUZZ_BIG_POOL_BYTES : FUZZ_POOL_BYTES);
 }
 
@@ -185,7 +195,7 @@ static void step_change_disk(struct fuzz_input *in)
 static void step_read(struct fuzz_input *in)
 {
 	(void)in;
-	rawpeer_read(&peer);
+	read_answers();
 }
 
 static void (*const steps[])(struct fuzz_input *) = {
@@ -197,16 +207,19 @@ static void (*const steps[])(struct fuzz_input *) = {
 static void set_up(struct fuzz_input *in)
 {
 	uint8_t how = fuzz_u8(in);
+	int ends[2];
 
-	fuzzdisk_session(rawpeer_connect(&peer, RINGABI_INTERFACE_BLOCK), how & 1);
+	fuzz_channel(ends);
+	rawpeer_init(&peer, ends[0], RINGABI_INTERFACE_BLOCK);
+	fuzzdisk_session(ends[1], how & 1);
 	if (how & 2)
 		return; /* the input has to do it */
 	rawpeer_hello(&peer, 0);
 	rawpeer_attach_ring(&peer, 8, 0);
-	rawpeer_attach_pool(&peer, 0, FUZZ_FD_POOL, FUZZ_POOL_BYTES);
-	rawpeer_attach_pool(&peer, 1, FUZZ_FD_BIG_POOL, FUZZ_BIG_POOL_BYTES);
+	rawpeer_attach_pool(&peer, 0, fuzz_fd(FUZZ_FD_POOL), FUZZ_POOL_BYTES);
+	rawpeer_attach_pool(&peer, 1, fuzz_fd(FUZZ_FD_BIG_POOL), FUZZ_BIG_POOL_BYTES);
 	fuzz_run();
-	rawpeer_read(&peer);
+	read_answers();
 	fuzz_expect(peer.ring, "a consumer that keeps the rules gets its ring");
 }
 

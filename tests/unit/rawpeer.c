@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "rawpeer.h"
 
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-int rawpeer_connect(struct rawpeer *peer, uint32_t interface)
+void rawpeer_init(struct rawpeer *peer, int channel, uint32_t interface)
 {
-	int ends[2];
-
-	*peer = (struct rawpeer){.interface = interface};
-	fuzz_expect(!pcidipc_channel_pair(ends), "a channel");
-	peer->channel = ends[0];
-	return ends[1];
+	*peer = (struct rawpeer){.channel = channel, .interface = interface, .ring_fd = -1};
 }
 
 void rawpeer_close(struct rawpeer *peer)
@@ -23,6 +19,9 @@ void rawpeer_close(struct rawpeer *peer)
 	if (peer->ring)
 		munmap(peer->ring, peer->ring_bytes);
 	peer->ring = NULL;
+	if (peer->ring_fd >= 0)
+		close(peer->ring_fd);
+	peer->ring_fd = -1;
 }
 
 static void map_ring(struct rawpeer *peer, int fd)
@@ -33,26 +32,38 @@ static void map_ring(struct rawpeer *peer, int fd)
 	if (peer->ring || fstat(fd, &st) || !st.st_size)
 		return;
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	fuzz_expect(p != MAP_FAILED, "a consumer can map its ring");
+	if (p == MAP_FAILED)
+		return;
 	peer->ring = p;
 	peer->ring_bytes = (size_t)st.st_size;
+	peer->ring_fd = dup(fd);
 }
 
-bool rawpeer_read(struct rawpeer *peer)
+int rawpeer_read(struct rawpeer *peer)
 {
 	struct pcidipc_packet packet;
 	int ret;
 
 	while ((ret = pcidipc_channel_receive(peer->channel, &packet, NULL)) > 0) {
-		fuzz_expect(packet.msg.size ==
-				    pcidipc_msg_bytes(packet.msg.type & ~RINGABI_MSG_REPLY,
-						      packet.msg.type & RINGABI_MSG_REPLY),
-			    "what a producer sends is of the ABI");
-		if (packet.msg.type == (RINGABI_MSG_ATTACH_RING | RINGABI_MSG_REPLY) && packet.nfds)
+		uint32_t type = packet.msg.type;
+
+		if (packet.msg.size != pcidipc_msg_bytes(type & ~RINGABI_MSG_REPLY, type & RINGABI_MSG_REPLY))
+			ret = -EPROTO;
+		if (type == (RINGABI_MSG_ATTACH_RING | RINGABI_MSG_REPLY) && packet.nfds)
 			map_ring(peer, packet.fds[0]);
 		pcidipc_packet_close(&packet);
+		if (ret < 0)
+			break;
 	}
-	return ret == 0;
+	return ret;
+}
+
+int rawpeer_await(struct rawpeer *peer)
+{
+	struct pollfd p = {.fd = peer->channel, .events = POLLIN};
+
+	poll(&p, 1, -1);
+	return rawpeer_read(peer);
 }
 
 static void send_msg(struct rawpeer *peer, struct ringabi_msg *msg, uint32_t type, size_t bytes,
@@ -82,12 +93,11 @@ void rawpeer_attach_ring(struct rawpeer *peer, uint32_t sq, uint32_t cq)
 	send_msg(peer, &m.msg, RINGABI_MSG_ATTACH_RING, sizeof(m), NULL);
 }
 
-void rawpeer_attach_pool(struct rawpeer *peer, uint32_t index, unsigned fd, uint64_t bytes)
+void rawpeer_attach_pool(struct rawpeer *peer, uint32_t index, int fd, uint64_t bytes)
 {
 	struct ringabi_attach_pool m = {.index = index, .bytes = bytes};
-	int pool = fuzz_fd(fd);
 
-	send_msg(peer, &m.msg, RINGABI_MSG_ATTACH_POOL, sizeof(m), &pool);
+	send_msg(peer, &m.msg, RINGABI_MSG_ATTACH_POOL, sizeof(m), &fd);
 }
 
 /* The header is the producer's, but this process is the consumer: what it wrote there first is still there. */
@@ -122,18 +132,16 @@ void rawpeer_reap(struct rawpeer *peer)
 		pcidipc_store_release(&peer->ring->cq_head, peer->ring->cq_tail);
 }
 
-void rawpeer_scribble(struct rawpeer *peer, struct fuzz_input *in)
+void rawpeer_scribble(struct rawpeer *peer, unsigned which, bool absolute, uint32_t value)
 {
-	uint8_t which = fuzz_u8(in);
-	int32_t value = (int32_t)fuzz_take(in, 4);
 	uint32_t *words;
 
 	if (!peer->ring)
 		return;
-	/* Lines 1 to 6 of the header: the indices and flags, the producer's own ones too. */
+	/* Lines 1 to 6 of the header. */
 	words = (uint32_t *)(void *)((char *)peer->ring + (1 + which % 6) * RINGABI_LINE);
-	if (which & 0x80)
-		*words = (uint32_t)value;
+	if (absolute)
+		*words = value;
 	else
-		*words += (uint32_t)(value % 64);
+		*words += value;
 }
