@@ -4,6 +4,7 @@
 #   make demo      a QEMU bus, an NVMe disk, a file moved onto it and back
 #   make check     every test, plain and under sanitizers
 #   make bench     measure everything: a table, and build/bench.json
+#   make fuzz      the fuzz targets for long (FUZZ_SECONDS=600 each); docs/testing.md
 #   make install   DESTDIR= PREFIX=/usr/local
 #   make deps      install what the build needs (Debian, as root)
 #   make clean
