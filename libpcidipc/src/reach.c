@@ -165,7 +165,7 @@ static void detach_task(void *arg)
 	struct pcidipc_session *s = rq->session;
 	struct session_pool *pool = s->pools[rq->sqe.buf_index];
 
-	session_await_older(s, rq->order);
+	session_await_users(s, rq);
 	if (!s->ending)
 		detach(s, pool); /* otherwise the session's end does it */
 	pcidipc_complete(rq, 0);

@@ -130,7 +130,7 @@ void session_expect_hello(struct pcidipc_session *s);
 void session_publish(struct pcidipc_session *s);
 void session_publish_soon(struct pcidipc_session *s);
 void session_wake_quiet(struct pcidipc_session *s);
-void session_await_older(struct pcidipc_session *s, uint64_t order);
+void session_await_users(struct pcidipc_session *s, const struct pcidipc_request *detach);
 uint64_t scheme_generation(void);
 
 #endif

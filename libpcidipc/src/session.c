@@ -275,21 +275,42 @@ static void await_change(struct pcidipc_session *s)
 	pcidipc_await(&w.woken);
 }
 
-static bool any_older(const struct pcidipc_session *s, uint64_t order)
+static bool is_detach(const struct pcidipc_request *rq)
 {
-	for (uint32_t i = 0; i < s->nrequests; i++) {
-		const struct pcidipc_request *rq = session_request(s, i);
+	return rq->sqe.opcode == IORING_OP_URING_CMD && rq->sqe.cmd_op == RINGABI_CMD_POOL_DETACH;
+}
 
-		if (rq->state != REQUEST_FREE && rq->order < order)
+/*
+ * What must end before `detach` takes its pool away: all that is older, and what is newer than it
+ * but was begun before its turn came, which a chain may have delayed. Two that detach do not wait
+ * for each other: the newer one waits for the older.
+ */
+static bool in_the_way(const struct pcidipc_request *rq, const struct pcidipc_request *detach,
+		       uint64_t turn)
+{
+	if (rq->state == REQUEST_FREE || rq->order == detach->order)
+		return false;
+	if (rq->order < detach->order)
+		return true;
+	return rq->order < turn && !is_detach(rq) &&
+	       (rq->state == REQUEST_DRIVER || rq->state == REQUEST_PARKED);
+}
+
+static bool any_in_the_way(const struct pcidipc_session *s, const struct pcidipc_request *detach,
+			   uint64_t turn)
+{
+	for (uint32_t i = 0; i < s->nrequests; i++)
+		if (in_the_way(session_request(s, i), detach, turn))
 			return true;
-	}
 	return false;
 }
 
-/* Task. Until no request older than `order` is left. */
-void session_await_older(struct pcidipc_session *s, uint64_t order)
+/* Task. Until nobody who had the right to uses the pool that this request detaches. */
+void session_await_users(struct pcidipc_session *s, const struct pcidipc_request *detach)
 {
-	while (any_older(s, order))
+	uint64_t turn = s->next_order;
+
+	while (any_in_the_way(s, detach, turn))
 		await_change(s);
 }
 

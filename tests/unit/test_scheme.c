@@ -293,6 +293,26 @@ static void test_detach_two(void)
 	stop_with_pool();
 }
 
+/* A detach whose turn comes late, behind its chain: what came after it, and has begun, has the pool still. */
+static void test_detach_late(void)
+{
+	start_with_pool(2ull * CHUNK);
+	put(c, '1', RIG_HOLD, 0, IOSQE_IO_LINK);
+	put_detach('2');
+	put(c, '3', RIG_HOLD, 0, 0)->buf_index = index_of_pool;
+	pcidipc_submit(c);
+	rig_expect(&rig, "H1H3");
+	rig_release(&rig, '1', 0);
+	expect_cqe(c, '1', 0);
+	reach('4', 0, 64); /* too late */
+	expect_cqe(c, '4', -ENXIO);
+	rig_release(&rig, '3', 0);
+	expect_cqe(c, '3', 0);
+	expect_cqe(c, '2', 0);
+	rig_expect(&rig, "L1B4L3D0");
+	stop_with_pool();
+}
+
 /* The client goes in the midst of everything: parked, held, waiting, detaching. */
 static void test_client_goes(void)
 {
@@ -755,6 +775,7 @@ static CU_TestInfo tests[] = {
 	{"a forwarded pool", test_forwarding},
 	{"detach", test_detach},
 	{"two detach at once", test_detach_two},
+	{"a late detach", test_detach_late},
 	{"the client goes", test_client_goes},
 	{"a session ended by its handler", test_end_in_handler},
 	{"and by a plain one", test_end_in_plain_handler},
