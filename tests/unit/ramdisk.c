@@ -274,12 +274,15 @@ static int pool_map(struct pcidipc_session *s, struct pcidipc_pool_view *view, u
 
 	(void)s;
 	pcidipc_task_yield();
-	expect(offset % RINGABI_POOL_CHUNK == 0 && bytes <= RINGABI_POOL_CHUNK &&
-		       bytes <= view->bytes - offset,
-	       "chunks are chunks");
+	/* Whole chunks when a request needs them; pages when the client asks (RINGABI_CMD_POOL_MAP). */
+	expect(!((offset | bytes) % RINGABI_POOL_PAGE) && bytes && bytes <= RINGABI_POOL_CHUNK &&
+		       offset < view->bytes && bytes <= view->bytes - offset,
+	       "what is mapped lies in its pool");
 	if (driver.shared->maps >= driver.shared->max_maps)
 		return -EDQUOT;
-	pool->chunks[chunk / 64] |= 1ull << (chunk % 64);
+	if (offset % RINGABI_POOL_CHUNK == 0 &&
+	    (bytes == RINGABI_POOL_CHUNK || offset + bytes == view->bytes))
+		pool->chunks[chunk / 64] |= 1ull << (chunk % 64);
 	count(&driver.shared->maps);
 	return 0;
 }

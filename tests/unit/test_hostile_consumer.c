@@ -463,7 +463,7 @@ int main(void)
 	unsigned failures;
 
 	alarm(600); /* a disk that blocks */
-	pcidipc_log_init("test", 0);
+	pcidipc_log_init("test", getenv("VERBOSE") ? PCIDIPC_INFO : PCIDIPC_ERROR);
 	if (CU_initialize_registry() || CU_register_suites(suites))
 		return 2;
 	CU_basic_set_mode(CU_BRM_VERBOSE);

@@ -426,7 +426,7 @@ int main(void)
 	unsigned failures;
 
 	alarm(300); /* a call that hangs */
-	pcidipc_log_init("test", 0);
+	pcidipc_log_init("test", getenv("VERBOSE") ? PCIDIPC_INFO : 0);
 	if (CU_initialize_registry() || CU_register_suites(suites))
 		return 2;
 	CU_basic_set_mode(CU_BRM_VERBOSE);
