@@ -20,6 +20,7 @@ static int space_read(struct qemu_function *qf, unsigned offset, unsigned width,
 	return 0;
 }
 
+#pragma GCC diagnostic ignored "-Wmissing-prototypes" /* of what is renamed here */
 #define config_read space_read
 #define qemu_read_capabilities read_capabilities_of_space
 #include "../../pcid/qemu/capability.c"

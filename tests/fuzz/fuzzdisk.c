@@ -17,6 +17,18 @@ static struct pcidipc_block_io *io_of(struct pcidipc_request *rq)
 	return (void *)rq->priv;
 }
 
+static void in_its_pool(const struct pcidipc_block_io *io, const struct pcidipc_segment *s)
+{
+	struct pcidipc_request *rq = pcidipc_block_request(io);
+	const struct pcidipc_pool_view *view =
+		pcidipc_session_pool(rq->session, rq->sqe.buf_index);
+
+	/* Older than a detach of its pool, a request may still use it. */
+	fuzz_expect(!view || (s->iova >= view->iova && s->iova - view->iova <= view->bytes &&
+			      s->bytes <= view->bytes - (s->iova - view->iova)),
+		    "segments lie in their pool");
+}
+
 /* As a device would: a wrong address is a fault here. */
 static void touch(const struct pcidipc_block_io *io)
 {
@@ -28,6 +40,7 @@ static void touch(const struct pcidipc_block_io *io)
 
 		fuzz_expect(s->bytes && !(s->iova & (io->disk->info.dma_align - 1)),
 			    "segments are aligned and not empty");
+		in_its_pool(io, s);
 		memory[0] = memory[s->bytes - 1];
 		total += s->bytes;
 	}
@@ -45,8 +58,10 @@ static void check(const struct pcidipc_block_io *io)
 		touch(io);
 	if (io->kind == PCIDIPC_BLOCK_HEALTH)
 		memset(io->data, 0x5a, sizeof(struct ringabi_block_health));
-	if (io->kind == PCIDIPC_BLOCK_PASSTHROUGH && io->passthrough.bytes)
+	if (io->kind == PCIDIPC_BLOCK_PASSTHROUGH && io->passthrough.bytes) {
+		in_its_pool(io, &io->passthrough);
 		*(volatile unsigned char *)(uintptr_t)io->passthrough.iova = 1;
+	}
 }
 
 static int submit(struct pcidipc_block_io *io)
