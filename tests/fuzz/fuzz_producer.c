@@ -53,6 +53,8 @@ static void likely_sqe(struct fuzz_input *in, struct io_uring_sqe *sqe)
 	sqe->rw_flags = what & 0x10 ? fuzz_u8(in) : 0;
 	sqe->off = amount(in, 512);
 	sqe->addr = amount(in, 512);
+	if (what & 0x80) /* around the pool's end */
+		sqe->addr = FUZZ_POOL_BYTES - sqe->addr % 65536;
 	sqe->len = (uint32_t)amount(in, sqe->opcode <= IORING_OP_WRITEV ? 1 : 512);
 	if (sqe->opcode == IORING_OP_ASYNC_CANCEL) {
 		sqe->addr %= 8;
