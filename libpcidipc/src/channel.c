@@ -129,9 +129,11 @@ static int receive_one(int channel, struct pcidipc_packet *packet)
 			return 0;
 		return errno == ECONNRESET ? -EPIPE : -errno;
 	}
-	if (!n)
-		return -EPIPE;
 	collect_fds(&header, packet);
+	if (!n) { /* hung up; or a packet of nothing, which may carry fds all the same */
+		pcidipc_packet_close(packet);
+		return -EPIPE;
+	}
 	if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || (size_t)n < sizeof(packet->msg) ||
 	    packet->msg.size != (size_t)n) {
 		pcidipc_packet_close(packet);

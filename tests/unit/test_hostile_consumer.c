@@ -257,6 +257,22 @@ static void wrong_pools(void)
 	}
 }
 
+/* A packet of no bytes at all looks like the other side's end; its fds are there nevertheless. */
+static void send_nothing_with_fds(int channel, int fd)
+{
+	union {
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} control = {.align = {.cmsg_level = SOL_SOCKET,
+			       .cmsg_type = SCM_RIGHTS,
+			       .cmsg_len = CMSG_LEN(2 * sizeof(int))}};
+	struct msghdr header = {.msg_control = &control, .msg_controllen = sizeof(control)};
+	int fds[2] = {fd, fd};
+
+	memcpy(CMSG_DATA(&control.align), fds, sizeof(fds));
+	sendmsg(channel, &header, MSG_NOSIGNAL);
+}
+
 /* As many fds as a message can carry, in every message, without waiting. */
 static void many_fds(void)
 {
@@ -270,6 +286,8 @@ static void many_fds(void)
 		struct rawpeer peer;
 
 		raw_connect(&peer);
+		if (round % 4 == 3)
+			send_nothing_with_fds(peer.channel, pool);
 		rawpeer_hello(&peer, 0);
 		for (unsigned i = 0; i < 30; i++) {
 			m.index = i;
