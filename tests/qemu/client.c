@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "rig.h"
 
 #define MAX_DEPTH 64
 
@@ -229,15 +230,17 @@ int work_run(const struct work *work)
 
 pid_t work_fork(const struct work *work)
 {
-	pid_t pid;
+	pid_t pid, parent = getpid();
 	int ret;
 
 	fflush(NULL);
 	pid = fork();
 	if (pid)
 		return pid;
+	rig_forget_signals();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	signal(SIGALRM, SIG_DFL);
+	if (getppid() != parent)
+		_exit(127);
 	ret = work_run(work);
 	if (ret)
 		fprintf(stderr, "pid %d: %s\n", getpid(), strerror(-ret));

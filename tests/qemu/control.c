@@ -155,21 +155,67 @@ int64_t rig_sum(struct rig *rig, const char *command, const char *driver, const 
 	return sum;
 }
 
-bool rig_logged(struct rig *rig, const char *text)
+struct json_object *rig_show(struct rig *rig, const char *driver)
+{
+	struct json_object *result = rig_ask(rig, "drivers");
+	struct json_object *address = find(result, driver, "function");
+	char command[96];
+
+	snprintf(command, sizeof(command), "show\",\"function\":\"%s",
+		 address ? json_object_get_string(address) : "");
+	json_object_put(result);
+	return rig_ask(rig, command);
+}
+
+/* ---- the log ---- */
+
+/* All of it from `mark` on, with a 0 behind; the caller's to free. */
+static char *read_log(struct rig *rig, size_t mark, size_t *bytes)
 {
 	int fd = open(rig->log, O_RDONLY | O_CLOEXEC);
 	struct stat st;
 	char *all = NULL;
-	ssize_t n = -1;
-	bool found;
+	ssize_t n = 0;
 
-	if (fd >= 0 && !fstat(fd, &st))
-		all = malloc((size_t)st.st_size + 1);
+	if (fd >= 0 && !fstat(fd, &st) && (size_t)st.st_size >= mark)
+		all = malloc((size_t)st.st_size - mark + 1);
 	if (all)
-		n = pread(fd, all, (size_t)st.st_size, 0);
+		n = pread(fd, all, (size_t)st.st_size - mark, (off_t)mark);
 	if (fd >= 0)
 		close(fd);
-	found = n > 0 && memmem(all, (size_t)n, text, strlen(text));
+	*bytes = n > 0 ? (size_t)n : 0;
+	if (all)
+		all[*bytes] = 0;
+	return all;
+}
+
+size_t rig_mark(struct rig *rig)
+{
+	struct stat st;
+
+	return stat(rig->log, &st) ? 0 : (size_t)st.st_size;
+}
+
+unsigned rig_log_count(struct rig *rig, size_t mark, const char *text)
+{
+	size_t bytes, length = strlen(text);
+	char *all = read_log(rig, mark, &bytes), *at = all;
+	unsigned n = 0;
+
+	while (at && (at = memmem(at, bytes - (size_t)(at - all), text, length))) {
+		n++;
+		at += length;
+	}
 	free(all);
-	return found;
+	return n;
+}
+
+bool rig_logged_since(struct rig *rig, size_t mark, const char *text)
+{
+	return rig_log_count(rig, mark, text) > 0;
+}
+
+bool rig_logged(struct rig *rig, const char *text)
+{
+	return rig_logged_since(rig, 0, text);
 }

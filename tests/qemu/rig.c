@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "procfs.h"
 #include "rig.h"
 
 #define READY_MS 60000
@@ -30,6 +31,7 @@ static const char usual_config[] = "driver \"nvmed\" {\n"
 
 static bool failed; /* some test did */
 static struct rig *guarded; /* whose log is shown when time is up */
+static struct rig *live[2]; /* what a signal takes down */
 
 /* ---- paths ---- */
 
@@ -70,6 +72,40 @@ static void copy_log(const char *path)
 		close(fd);
 }
 
+/* What follows runs in signal handlers: system calls only. */
+static void remove_directory(const char *dir)
+{
+	pid_t pid = _Fork();
+
+	if (!pid) {
+		execl("/bin/rm", "rm", "-rf", dir, (char *)NULL);
+		_exit(127);
+	}
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+}
+
+/* QEMU and drivers end with pcid. It may hang: then they all end by force. */
+static void take_down(const struct rig *rig)
+{
+	for (unsigned i = 0; rig->pid > 0 && i < STOP_TRIES; i++) {
+		kill(rig->pid, i ? 0 : SIGTERM);
+		if (waitpid(rig->pid, NULL, WNOHANG))
+			break;
+		rig_pause();
+		if (i + 1 == STOP_TRIES)
+			kill(rig->pid, SIGKILL);
+	}
+	remove_directory(rig->dir);
+}
+
+static void take_all_down(void)
+{
+	for (unsigned i = 0; i < sizeof(live) / sizeof(*live); i++)
+		if (live[i])
+			take_down(live[i]);
+}
+
 static void time_is_up(int number)
 {
 	static const char text[] = "\ntime is up; what pcid said:\n";
@@ -77,7 +113,42 @@ static void time_is_up(int number)
 	(void)number;
 	if (write(STDERR_FILENO, text, sizeof(text) - 1) > 0 && guarded)
 		copy_log(guarded->log);
-	_exit(3); /* pcid gets its SIGTERM from the kernel */
+	take_all_down();
+	_exit(3);
+}
+
+static void interrupted(int number)
+{
+	take_all_down();
+	signal(number, SIG_DFL);
+	raise(number); /* blocked until this returns, and then the end */
+}
+
+static void watch_signals(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGTERM, interrupted);
+	signal(SIGINT, interrupted);
+}
+
+/* In a child: a signal is its own end, and no business of the rig's. */
+void rig_forget_signals(void)
+{
+	signal(SIGALRM, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+}
+
+static void enlist(struct rig *rig)
+{
+	live[live[0] != NULL] = rig;
+}
+
+static void delist(struct rig *rig)
+{
+	for (unsigned i = 0; i < sizeof(live) / sizeof(*live); i++)
+		if (live[i] == rig)
+			live[i] = NULL;
 }
 
 void rig_show_log(struct rig *rig)
@@ -110,7 +181,8 @@ int rig_create(struct rig *rig, unsigned seconds)
 	snprintf(rig->log, sizeof(rig->log), "%s/log", rig->dir);
 	snprintf(rig->config, sizeof(rig->config), "%s/pcid.conf", rig->dir);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	signal(SIGPIPE, SIG_IGN);
+	enlist(rig);
+	watch_signals();
 	rig_guard(rig, seconds);
 	return 0;
 }
@@ -223,7 +295,7 @@ void rig_nvme(struct rig *rig, const char *name)
 
 /* ---- pcid's life ---- */
 
-static void exec_pcid(struct rig *rig, int ready)
+static void exec_pcid(struct rig *rig, int ready, pid_t parent)
 {
 	char number[16];
 	char *argv[16 + RIG_MAX_ARGS] = {"pcid",   "--bus",    "qemu",	      "--runtime-dir",
@@ -241,6 +313,8 @@ static void exec_pcid(struct rig *rig, int ready)
 	memcpy(argv + n, rig->args, sizeof(rig->args));
 	snprintf(number, sizeof(number), "%d", ready);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(127); /* killed before it could be told */
 	dup2(log, STDOUT_FILENO);
 	dup2(log, STDERR_FILENO);
 	signal(SIGPIPE, SIG_DFL);
@@ -256,12 +330,16 @@ static int wait_ready(int fd)
 
 	if (poll(&ready, 1, READY_MS) != 1)
 		return -ETIMEDOUT;
-	return read(fd, &byte, 1) == 1 && byte == '\n' ? 0 : -EPIPE;
+	if (read(fd, &byte, 1) != 1 || byte != '\n')
+		return -EPIPE;
+	/* It closes its end next: then all that it has open is what it keeps. */
+	return read(fd, &byte, 1) == 0 ? 0 : -EPROTO;
 }
 
 int rig_start(struct rig *rig, const char *config)
 {
 	int ends[2], ret;
+	pid_t self = getpid();
 
 	if (!config)
 		config = usual_config;
@@ -273,8 +351,9 @@ int rig_start(struct rig *rig, const char *config)
 	fflush(NULL);
 	rig->pid = fork();
 	if (!rig->pid) {
+		rig_forget_signals();
 		fcntl(ends[1], F_SETFD, 0);
-		exec_pcid(rig, ends[1]);
+		exec_pcid(rig, ends[1], self);
 	}
 	close(ends[1]);
 	ret = rig->pid < 0 ? -EAGAIN : wait_ready(ends[0]);
@@ -327,11 +406,48 @@ static int reap_rest(void)
 	return 1;
 }
 
-/* Sanitizers write where everybody does: into the log. */
+int rig_kill(struct rig *rig)
+{
+	struct daemons d = rig_daemons(rig);
+	const pid_t pids[DAEMONS] = {d.pcid, d.qemu, d.driver};
+	int fds[DAEMONS], wrong = 0;
+
+	for (unsigned i = 0; i < DAEMONS; i++)
+		fds[i] = pids[i] > 0 ? process_open(pids[i]) : -1;
+	kill(rig->pid, SIGKILL);
+	for (unsigned i = 0; i < DAEMONS; i++)
+		wrong += fds[i] < 0 || !process_ends(fds[i]);
+	waitpid(rig->pid, NULL, 0);
+	rig->pid = 0;
+	return wrong;
+}
+
+/*
+ * What must not stand in a log: a sanitizer's report (they write where everybody does), a daemon
+ * that fell over, and a driver that did not end well when it was told to (a leak, found at its
+ * end, is that too).
+ */
 static int findings(struct rig *rig)
 {
-	return rig_logged(rig, "ERROR: AddressSanitizer") ||
-	       rig_logged(rig, "ERROR: LeakSanitizer") || rig_logged(rig, "runtime error:");
+	static const char *const bad[] = {
+		"ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
+		"LeakSanitizer has encountered a fatal error",
+"signal 4 (", "signal 6 (", "signal 7 (", "signal 8 (",
+		"signal 11 (",
+	};
+	int found = 0;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		if (rig_logged(rig, bad[i])) {
+			fprintf(stderr, "in the log: %s\n", bad[i]);
+			found++;
+		}
+	if (rig_log_count(rig, 0, "ended (exit status ") !=
+	    rig_log_count(rig, 0, "ended (exit status 0)")) {
+		fprintf(stderr, "a driver ended badly\n");
+		found++;
+	}
+	return found;
 }
 
 int rig_end(struct rig *rig)
@@ -343,6 +459,7 @@ int rig_end(struct rig *rig)
 	if (wrong || failed)
 		rig_show_log(rig);
 	guarded = NULL;
+	delist(rig);
 	for (unsigned i = 0; i < rig->nargs; i++)
 		free(rig->args[i]);
 	rig->nargs = 0;

@@ -41,6 +41,9 @@ void rig_nvme(struct rig *rig, const char *name);
 /* Start pcid and wait until it is ready. `config`: text of its configuration, NULL for the usual
  * one. */
 int rig_start(struct rig *rig, const char *config);
+/* SIGKILL for pcid, and wait until it, QEMU and the driver are gone. 0, or the number of those that
+ * stayed. rig_start starts a successor in the same directories. */
+int rig_kill(struct rig *rig);
 /* Stop pcid, reap everything, remove the directory. 0, or the number of things that were wrong (the
  * log is shown). */
 int rig_stop(struct rig *rig);
@@ -48,6 +51,8 @@ int rig_stop(struct rig *rig);
  * first one again. */
 int rig_end(struct rig *rig);
 void rig_guard(struct rig *rig, unsigned seconds);
+/* In a process that was forked: signals are its own end, and not the rig's. */
+void rig_forget_signals(void);
 /* rig_create, one 64 MiB image with random contents, rig_nvme, rig_start. The disk is nvme0n1. */
 int rig_simple(struct rig *rig, unsigned seconds, const char *config, unsigned char **shadow);
 #define RIG_SIMPLE_BYTES (64u << 20)
@@ -60,6 +65,8 @@ const char *rig_self(void);
 /* Ask pcid: the "result" of its reply (the caller's to put), or NULL. `command` as in {"command":
  * ...}. */
 struct json_object *rig_ask(struct rig *rig, const char *command);
+/* The "show" of the first driver's function whose name begins with `driver`. */
+struct json_object *rig_show(struct rig *rig, const char *driver);
 /* Send bytes to the control socket; its first line of reply goes to `reply`. Returns the line's
  * length or -errno. */
 int rig_control(struct rig *rig, const void *bytes, size_t n, char *reply, size_t room);
@@ -72,7 +79,19 @@ bool rig_text(struct rig *rig, const char *command, const char *driver, const ch
 int64_t rig_sum(struct rig *rig, const char *command, const char *driver, const char *key);
 /* Does the log contain this? */
 bool rig_logged(struct rig *rig, const char *text);
+/* Where the log ends now, and whether anything after such a place contains this. */
+size_t rig_mark(struct rig *rig);
+bool rig_logged_since(struct rig *rig, size_t mark, const char *text);
+/* How many times. */
+unsigned rig_log_count(struct rig *rig, size_t mark, const char *text);
 void rig_show_log(struct rig *rig);
+
+/* Run a QMP command at QEMU: its "return" (the caller's to put), or NULL with a line on stderr. */
+struct json_object *rig_qmp(struct rig *rig, const char *command);
+/* How many memory devices QEMU has: pcid plugs one in for every pool. */
+unsigned rig_dimms(struct rig *rig);
+/* 32 bits at a physical address, as QEMU's CPU would read them; -1: it could not be read. */
+int64_t rig_peek(struct rig *rig, uint64_t address);
 
 /* Ask until `condition` holds, at most 30 s. False: it never did. */
 #define RIG_UNTIL(condition)                                      \

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "procfs.h"
 #include "rig.h"
 
 #define CLIENTS 8
@@ -15,6 +16,8 @@
 static struct rig rig;
 static int64_t idle_pools; /* with no client: the driver's own */
 static unsigned char *shadow;
+static struct usage idle;
+static unsigned idle_dimms;
 
 static struct work usual(unsigned number)
 {
@@ -130,6 +133,8 @@ static void kill_one(unsigned after)
 {
 	struct work victim = usual(0), other = usual(1);
 	int64_t pools, mapped;
+	struct memory memory;
+	unsigned dimms;
 	pid_t dying, living;
 	uint32_t seen;
 
@@ -141,13 +146,19 @@ static void kill_one(unsigned after)
 	CU_ASSERT_TRUE(RIG_UNTIL(other.progress[0] > 0));
 	pools = stats_say("pools");
 	mapped = stats_say("mapped_bytes");
+	dimms = rig_dimms(&rig);
 	dying = work_fork(&victim);
 	CU_ASSERT_TRUE(RIG_UNTIL(*victim.progress > after));
 	CU_ASSERT_TRUE(stats_say("pools") > pools);
+	CU_ASSERT_TRUE_FATAL(process_pool(dying, &memory));
+	CU_ASSERT_EQUAL(rig_dimms(&rig), dimms + 2); /* its own, and the library's small one */
+	CU_ASSERT_TRUE(daemons_hold(&rig, memory) >= DAEMONS);
 	kill(dying, SIGKILL);
 	CU_ASSERT_EQUAL(work_wait(dying), -1);
 	CU_ASSERT_TRUE(
 		RIG_UNTIL(stats_say("pools") == pools && stats_say("mapped_bytes") == mapped));
+	CU_ASSERT_TRUE(RIG_UNTIL(daemons_hold(&rig, memory) == 0));
+	CU_ASSERT_EQUAL(rig_dimms(&rig), dimms);
 	seen = other.progress[0];
 	CU_ASSERT_TRUE(RIG_UNTIL(other.progress[0] > seen + 10));
 	kill(living, SIGKILL);
@@ -177,6 +188,14 @@ static void test_nothing_left(void)
 		RIG_UNTIL(stats_say("pools") == idle_pools && stats_say("mapped_bytes") == mapped));
 }
 
+/* After all of it: what the daemons hold is what they held before there was any client. */
+static void test_daemons_as_before(void)
+{
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_usage_is(&rig, &idle, false)));
+	CU_ASSERT_TRUE(rig_usage_is(&rig, &idle, true));
+	CU_ASSERT_EQUAL(rig_dimms(&rig), idle_dimms);
+}
+
 /* ---- one client's faults are its own ---- */
 
 static void test_own_fault(void)
@@ -203,8 +222,21 @@ static CU_TestInfo tests[] = {
 	{"a client is killed in mid-transfer", test_killed},
 	{"nothing is left of clients", test_nothing_left},
 	{"a client's faults are its own", test_own_fault},
+	{"the daemons hold what they held before", test_daemons_as_before},
 	CU_TEST_INFO_NULL,
 };
+
+static int start(void)
+{
+	int ret = rig_simple(&rig, 600, NULL, &shadow);
+
+	if (ret)
+		return ret;
+	rig_usage(&rig, &idle);
+	idle_dimms = rig_dimms(&rig);
+	idle_pools = stats_say("pools");
+	return idle_dimms && idle_pools > 0 ? 0 : -1;
+}
 
 static CU_SuiteInfo suites[] = {
 	{"clients", NULL, NULL, NULL, NULL, tests},
@@ -215,8 +247,7 @@ int main(void)
 {
 	int ret = 1;
 
-	if (!rig_simple(&rig, 600, NULL, &shadow) && (idle_pools = stats_say("pools")) > 0 &&
-	    !CU_initialize_registry() && !CU_register_suites(suites))
+	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
 		ret = rig_run_tests();
 	if (rig_stop(&rig))
 		ret = 1;
