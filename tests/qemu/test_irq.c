@@ -1,179 +1,28 @@
 // SPDX-License-Identifier: MIT
 /*
- * Interrupts, masked and unmasked, none lost: under load by the disk's driver (MSI-X, masked in the
- * device), and step by step by a driver of QEMU's edu device (MSI without mask bits: pcid relays it
- * and keeps the mask). That driver is this same program, started by pcid with the argument
- * "driver"; what it finds stands in pcid's log.
+ * Interrupts, masked and unmasked, none lost: under load by the disk's driver (MSI-X), and step by
+ * step by a driver that does what the test says (irqdriver.h), once for QEMU's edu device (MSI
+ * without mask bits: pcid relays it and keeps the mask) and once for an NVMe controller (MSI-X: the
+ * device itself keeps the mask and the pending bit).
  */
 #include <CUnit/Basic.h>
-#include <errno.h>
-#include <poll.h>
-#include <pcidipc/log.h>
-#include <pcidipc/pci.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <ringabi/channel.h>
+
 #include "client.h"
+#include "irqdriver.h"
 #include "rig.h"
-
-#define EDU_STATUS 0x24
-#define EDU_RAISE 0x60
-#define EDU_ACK 0x64
-#define PATIENCE_MS 20000
-#define QUIET_MS 200 /* how long nothing must come, where nothing may */
-
-/* ---- the driver ---- */
-
-static struct pcidipc_pci *pci;
-static struct pcidipc_mmio bar;
-static struct pcidipc_vectors vectors;
-
-static void verdict(const char *what, bool right)
-{
-	pcidipc_notice("edu: %s: %s", what, right ? "right" : "WRONG");
-}
-
-/* The read comes back after the device has raised its interrupt. */
-static void raise_irq(uint32_t bits)
-{
-	pcidipc_write32(&bar, EDU_RAISE, bits);
-	pcidipc_read32(&bar, EDU_STATUS);
-}
-
-static void acknowledge(void)
-{
-	pcidipc_write32(&bar, EDU_ACK, pcidipc_read32(&bar, EDU_STATUS));
-}
-
-/* Did the interrupt fire within this time? Takes it. */
-static bool fired(int ms)
-{
-	struct pollfd fd = {.fd = vectors.fds[0], .events = POLLIN};
-
-	return poll(&fd, 1, ms) == 1 && pcidipc_vector_ack(vectors.fds[0]) == 1;
-}
-
-static bool came_once(void)
-{
-	return fired(PATIENCE_MS) && !fired(QUIET_MS);
-}
-
-static void check_plain(void)
-{
-	raise_irq(1);
-	verdict("an interrupt comes once", came_once());
-	acknowledge();
-}
-
-static void check_masked(void)
-{
-	bool quiet;
-
-	pcidipc_pci_mask_sync(pci, 0, true);
-	raise_irq(2);
-	quiet = !fired(QUIET_MS);
-	verdict("nothing comes while masked", quiet);
-	pcidipc_pci_mask_sync(pci, 0, false);
-	verdict("it comes once on unmask", came_once());
-	acknowledge();
-}
-
-static void check_function_mask(void)
-{
-	pcidipc_pci_mask_all(pci);
-	pcidipc_pci_mask_sync(pci, 0, true);
-	raise_irq(4);
-	pcidipc_pci_mask_sync(pci, 0, false);
-	verdict("nothing comes while the function is masked", !fired(QUIET_MS));
-	pcidipc_pci_unmask_all(pci);
-	verdict("it comes once when the function is unmasked", came_once());
-	acknowledge();
-}
-
-/* Nothing was raised: masking and unmasking by itself brings nothing. */
-static void check_nothing(void)
-{
-	for (unsigned i = 0; i < 10; i++) {
-		pcidipc_pci_mask(pci, 0);
-		pcidipc_pci_unmask(pci, 0);
-	}
-	pcidipc_pci_mask_sync(pci, 0, false);
-	verdict("nothing comes of masking alone", !fired(QUIET_MS));
-}
-
-/* In the manner of a driver: interrupt, mask, work, unmask; the next one comes somewhere in
- * between. */
-static void check_many(void)
-{
-	unsigned lost = 0;
-
-	for (unsigned i = 0; i < 500; i++) {
-		if (i & 1)
-			pcidipc_pci_mask(pci, 0);
-		raise_irq(1u << (i % 31));
-		acknowledge();
-		pcidipc_pci_unmask(pci, 0);
-		lost += !fired(PATIENCE_MS);
-	}
-	verdict("500 of 500 came", !lost);
-	verdict("and no more than that", !fired(QUIET_MS));
-}
-
-static void on_event(uint32_t event, void *loop)
-{
-	if (event == RINGABI_EVENT_SHUTDOWN || event == RINGABI_EVENT_REMOVED)
-		pcidipc_loop_stop(loop, 0);
-}
-
-static int open_device(struct pcidipc_loop **loop)
-{
-	int ret = pcidipc_loop_create(0, loop);
-
-	if (!ret)
-		ret = pcidipc_pci_open(*loop, &pci);
-	if (!ret) {
-		pcidipc_pci_on_event(pci, on_event, *loop);
-		ret = pcidipc_pci_enable(pci, true, true);
-	}
-	if (!ret)
-		ret = pcidipc_pci_map(pci, 0, &bar);
-	if (!ret)
-		ret = pcidipc_pci_alloc_vectors(pci, 1, 4, &vectors);
-	return ret;
-}
-
-static int drive(void)
-{
-	struct pcidipc_loop *loop = NULL;
-	int ret;
-
-	pcidipc_log_init("edu", PCIDIPC_NOTICE);
-	ret = open_device(&loop);
-	if (ret) {
-		pcidipc_err("edu: %s", strerror(-ret));
-		return 1;
-	}
-	verdict("kind and number of vectors",
-		vectors.kind == RINGABI_IRQ_MSI && vectors.count == 1);
-	check_plain();
-	check_masked();
-	check_function_mask();
-	check_nothing();
-	check_many();
-	pcidipc_notice("edu: done");
-	ret = pcidipc_loop_run(loop);
-	pcidipc_mmio_unmap(&bar);
-	pcidipc_pci_close(pci);
-	close(vectors.fds[0]);
-	pcidipc_loop_destroy(loop);
-	return ret;
-}
 
 /* ---- the tests ---- */
 
 static struct rig rig;
 static unsigned char *shadow;
+
+static int steps; /* connection to the driver under test */
 
 static const char config[] = "driver \"nvmed\" {\n"
 			     "	class = 0x01\n"
@@ -186,44 +35,155 @@ static const char config[] = "driver \"nvmed\" {\n"
 			     "	vendor = 0x1234\n"
 			     "	device = 0x11e8\n"
 			     "	command = \"%s\"\n"
-			     "	args = { \"driver\" }\n"
+			     "	service = \"edu\"\n"
+			     "	args = { \"driver\", \"edu\" }\n"
+			     "}\n"
+			     "driver \"stepper\" {\n"
+			     "	vendor = 0x8086\n"
+			     "	device = 0x5845\n"
+			     "	command = \"%s\"\n"
+			     "	service = \"nvmesteps\"\n"
+			     "	args = { \"driver\", \"nvme\" }\n"
 			     "}\n";
 
-static void edu_said(const char *what)
-{
-	char line[160];
+/* ---- step by step ---- */
 
-	snprintf(line, sizeof(line), "edu: %s: right", what);
-	CU_ASSERT_TRUE(RIG_UNTIL(rig_logged(&rig, line) || rig_logged(&rig, "edu: done")));
-	CU_ASSERT_TRUE(rig_logged(&rig, line));
+#define STEP(step, result) CU_ASSERT_EQUAL(irq_step(steps, (step)), (result))
+
+/* Also the control for all that follows: what has been sent is seen by the next look. */
+static void test_plain(void)
+{
+	STEP(STEP_LOOK, 0);
+	for (unsigned i = 0; i < 20; i++) {
+		STEP(STEP_CAUSE, 0);
+		STEP(STEP_LOOK, 1);
+	}
+	STEP(STEP_LOOK, 0);
 }
 
-static void test_edu_plain(void)
+/* In the device for MSI-X: its pending bit array. In pcid where it relays. */
+static int64_t pending_in_device(void)
 {
-	edu_said("kind and number of vectors");
-	edu_said("an interrupt comes once");
+	struct json_object *show = rig_show(&rig, "stepper"), *msix, *bars, *bar;
+	int64_t address = -1;
+
+	msix = json_object_object_get(show, "msix");
+	bars = json_object_object_get(show, "bars");
+	for (size_t i = 0; i < json_object_array_length(bars); i++) {
+		bar = json_object_array_get_idx(bars, i);
+		if (json_object_get_int(json_object_object_get(bar, "index")) ==
+		    json_object_get_int(json_object_object_get(msix, "pba_bar")))
+			address = json_object_get_int64(json_object_object_get(bar, "address")) +
+				  json_object_get_int64(
+					  json_object_object_get(msix, "pba_offset"));
+	}
+	json_object_put(show);
+	CU_ASSERT_TRUE_FATAL(address > 0);
+	address = rig_peek(&rig, (uint64_t)address);
+	CU_ASSERT_TRUE(address >= 0);
+	return address & 1;
 }
 
-static void test_edu_masked(void)
+static int64_t pending_in_pcid(void)
 {
-	edu_said("nothing comes while masked");
-	edu_said("it comes once on unmask");
-	edu_said("nothing comes of masking alone");
+	return rig_sum(&rig, "irq", "edu", "pending");
 }
 
-static void test_edu_function(void)
+static int64_t (*pending)(void);
+static const char *driver;
+
+static int64_t masked(void)
 {
-	edu_said("nothing comes while the function is masked");
-	edu_said("it comes once when the function is unmasked");
+	return rig_sum(&rig, "irq", driver, "masked");
 }
 
-static void test_edu_many(void)
+static void test_masked(void)
 {
-	edu_said("500 of 500 came");
-	edu_said("and no more than that");
-	CU_ASSERT_TRUE(rig_sum(&rig, "irq", "edu", "relayed") >= 500);
-	CU_ASSERT_FALSE(rig_logged(&rig, "WRONG"));
+	for (unsigned causes = 1; causes < 4; causes++) {
+		STEP(STEP_MASK, 0);
+		CU_ASSERT_EQUAL(masked(), 1);
+		CU_ASSERT_EQUAL(pending(), 0);
+		for (unsigned i = 0; i < causes; i++)
+			STEP(STEP_CAUSE, 0);
+		STEP(STEP_LOOK, 0);
+		CU_ASSERT_EQUAL(pending(), 1);
+		STEP(STEP_LOOK, 0);
+		STEP(STEP_UNMASK, 0);
+		STEP(STEP_LOOK, 1);
+		CU_ASSERT_EQUAL(masked(), 0);
+		CU_ASSERT_EQUAL(pending(), 0);
+		STEP(STEP_LOOK, 0);
+	}
 }
+
+/* It fires when neither the vector nor its function is masked. */
+static void test_function(void)
+{
+	STEP(STEP_MASK_ALL, 0);
+	STEP(STEP_MASK, 0);
+	STEP(STEP_CAUSE, 0);
+	STEP(STEP_UNMASK, 0);
+	STEP(STEP_LOOK, 0);
+	CU_ASSERT_EQUAL(pending(), 1);
+	STEP(STEP_MASK, 0);
+	STEP(STEP_UNMASK_ALL, 0);
+	STEP(STEP_LOOK, 0);
+	CU_ASSERT_EQUAL(pending(), 1);
+	STEP(STEP_UNMASK, 0);
+	STEP(STEP_LOOK, 1);
+	CU_ASSERT_EQUAL(pending(), 0);
+}
+
+/* Nothing was raised: masking and unmasking by itself brings nothing. */
+static void test_nothing(void)
+{
+	for (unsigned i = 0; i < 10; i++) {
+		STEP(STEP_MASK, 0);
+		STEP(STEP_UNMASK, 0);
+	}
+	STEP(STEP_LOOK, 0);
+	STEP(STEP_MASK_ALL, 0);
+	STEP(STEP_UNMASK_ALL, 0);
+	STEP(STEP_LOOK, 0);
+}
+
+static void test_many(void)
+{
+	STEP(STEP_MANY, 0);
+	STEP(STEP_LOOK, 0);
+}
+
+static int begin(const char *which, const char *service, int64_t (*of)(void), int64_t kind)
+{
+	driver = which;
+	pending = of;
+	steps = irq_connect(&rig, service);
+	return steps >= 0 && irq_step(steps, STEP_VECTORS) == (kind << 8 | 1) ? 0 : -1;
+}
+
+static int begin_edu(void)
+{
+	return begin("edu", "edu", pending_in_pcid, RINGABI_IRQ_MSI);
+}
+
+static int begin_nvme(void)
+{
+	return begin("stepper", "nvmesteps", pending_in_device, RINGABI_IRQ_MSIX);
+}
+
+static int end(void)
+{
+	close(steps);
+	return 0;
+}
+
+/* pcid relays for edu only: it has seen every one of them. */
+static int end_edu(void)
+{
+	return rig_sum(&rig, "irq", "edu", "relayed") < STEPS_MANY + 20 || end();
+}
+
+/* ---- under load ---- */
 
 static bool idle_and_unmasked(void)
 {
@@ -284,25 +244,34 @@ static void test_sleepy(void)
 
 static int start(void)
 {
-	char text[8192];
+	char text[2 * 4096 + sizeof(config)], self[4096];
 	int ret = rig_create(&rig, 300);
 
 	if (!ret)
 		ret = rig_image(&rig, "a", RIG_SIMPLE_BYTES, 1, &shadow);
+	if (!ret)
+		ret = rig_image(&rig, "b", 1u << 20, 0, NULL);
 	if (ret)
 		return ret;
 	rig_nvme(&rig, "a");
 	rig_arg(&rig, "-device");
 	rig_arg(&rig, "edu");
-	snprintf(text, sizeof(text), config, rig_self());
+	/* Intel's number, so that not nvmed is its driver. */
+	rig_arg(&rig, "-drive");
+	rig_arg(&rig, "file=@/b.img,if=none,id=db,format=raw");
+	rig_arg(&rig, "-device");
+	rig_arg(&rig, "nvme,drive=db,serial=b,use-intel-id=on");
+	snprintf(self, sizeof(self), "%s", rig_self());
+	snprintf(text, sizeof(text), config, self, self);
 	return rig_start(&rig, text);
 }
 
-static CU_TestInfo edu_tests[] = {
-	{"an MSI comes", test_edu_plain},
-	{"masked: kept; unmasked: once", test_edu_masked},
-	{"the whole function masked", test_edu_function},
-	{"500 in a row, half of them masked", test_edu_many},
+static CU_TestInfo step_tests[] = {
+	{"unmasked: it comes, once", test_plain},
+	{"masked: silence, pending; unmasked: once", test_masked},
+	{"the whole function masked", test_function},
+	{"nothing comes of masking alone", test_nothing},
+	{"500 in a row, half of them masked", test_many},
 	CU_TEST_INFO_NULL,
 };
 
@@ -315,7 +284,8 @@ static CU_TestInfo nvme_tests[] = {
 };
 
 static CU_SuiteInfo suites[] = {
-	{"interrupts, MSI relayed", NULL, NULL, NULL, NULL, edu_tests},
+	{"interrupts, MSI relayed", begin_edu, end_edu, NULL, NULL, step_tests},
+	{"interrupts, MSI-X step by step", begin_nvme, end, NULL, NULL, step_tests},
 	{"interrupts, MSI-X under load", NULL, NULL, NULL, NULL, nvme_tests},
 	CU_SUITE_INFO_NULL,
 };
@@ -324,8 +294,8 @@ int main(int argc, char **argv)
 {
 	int ret = 1;
 
-	if (argc > 1 && !strcmp(argv[1], "driver"))
-		return drive();
+	if (argc > 2 && !strcmp(argv[1], "driver"))
+		return irq_driver(argv[2]);
 	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
 		ret = rig_run_tests();
 	if (rig_stop(&rig))
