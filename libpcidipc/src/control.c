@@ -11,16 +11,31 @@ static uint16_t lower(uint16_t a, uint16_t b)
 	return a < b ? a : b;
 }
 
+static int refuse_hello(struct pcidipc_session *s, int error, const char *what, uint32_t is,
+			uint32_t limit)
+{
+	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: hello refused: %s %#x, the limit is %#x (%s)",
+				s->scheme->name, s->pid, what, is, limit, strerror(-error));
+	return error;
+}
+
 static int check_hello(struct pcidipc_session *s, const struct ringabi_hello *m)
 {
-	if (m->magic != RINGABI_CHANNEL_MAGIC || s->greeted)
-		return -EPROTO;
-	if (m->version_major != RINGABI_VERSION_MAJOR || m->interface != s->scheme->interface)
-		return -EPROTONOSUPPORT;
+	if (s->greeted)
+		return refuse_hello(s, -EPROTO, "number", 2, 1);
+	if (m->magic != RINGABI_CHANNEL_MAGIC)
+		return refuse_hello(s, -EPROTO, "magic", m->magic, RINGABI_CHANNEL_MAGIC);
+	if (m->version_major != RINGABI_VERSION_MAJOR)
+		return refuse_hello(s, -EPROTONOSUPPORT, "major version", m->version_major,
+				    RINGABI_VERSION_MAJOR);
+	if (m->interface != s->scheme->interface)
+		return refuse_hello(s, -EPROTONOSUPPORT, "interface", m->interface,
+				    s->scheme->interface);
 	if (m->open_flags & ~RINGABI_OPEN_ALL)
-		return -EINVAL;
+		return refuse_hello(s, -EINVAL, "open flags", m->open_flags, RINGABI_OPEN_ALL);
 	if (s->scheme->nsessions > s->scheme->max_sessions)
-		return -EMFILE;
+		return refuse_hello(s, -EMFILE, "connection", s->scheme->nsessions,
+				    s->scheme->max_sessions);
 	return 0;
 }
 
@@ -71,13 +86,21 @@ static void answer_attach_ring(struct pcidipc_session *s, const struct pcidipc_p
 		close(fd);
 }
 
+static int refuse_pool_fds(struct pcidipc_session *s, unsigned nfds)
+{
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"%s: pid %d: a pool with %u file descriptors, it must be 1",
+				s->scheme->name, s->pid, nfds);
+	return -EBADF;
+}
+
 static void answer_attach_pool(struct pcidipc_session *s, struct pcidipc_packet *packet)
 {
 	struct ringabi_attach_pool_reply reply = {0};
 	uint64_t iova = 0;
 	int ret = packet->nfds == 1
 			  ? reach_attach(s, (const void *)packet->bytes, packet->fds[0], &iova)
-			  : -EBADF;
+			  : refuse_pool_fds(s, packet->nfds);
 
 	/* Of use to who steers a device by itself; a disk's client need not know device addresses.
 	 */
@@ -187,12 +210,14 @@ void control_ready(struct pcidipc_watch *watch, unsigned events)
 {
 	struct pcidipc_session *s = pcidipc_container_of(watch, struct pcidipc_session, watch);
 	struct pcidipc_packet packet;
+	bool refused = false;
 	int ret;
 
 	(void)events;
 	while ((ret = pcidipc_channel_receive(s->channel, &packet, NULL)) > 0) {
 		ret = enqueue(s, &packet);
 		if (ret) {
+			refused = true;
 			pcidipc_packet_close(&packet);
 			break;
 		}
@@ -201,6 +226,12 @@ void control_ready(struct pcidipc_watch *watch, unsigned events)
 		ret = pcidipc_spawn(s->loop, control_task, s);
 		s->control_busy = !ret;
 	}
+	if (ret == -EPROTO && !refused)
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: pid %d: a packet that is no message: its size must be "
+					"what it says, %zu to %u bytes, with %u fds at most",
+					s->scheme->name, s->pid, sizeof(struct ringabi_msg),
+					RINGABI_MSG_MAX_BYTES, RINGABI_MSG_MAX_FDS);
 	if (ret < 0)
 		pcidipc_session_end(s, ret);
 }

@@ -106,11 +106,18 @@ static void admit(struct pcidipc_session *s, struct pcidipc_request *rq)
 
 /* ---- running ---- */
 
-static int check_common(const struct io_uring_sqe *sqe)
+static int check_common(const struct pcidipc_request *rq)
 {
-	if (sqe->flags & ~KNOWN_FLAGS || sqe->personality)
-		return -EINVAL;
-	return 0;
+	const struct io_uring_sqe *sqe = &rq->sqe;
+
+	if (!(sqe->flags & ~KNOWN_FLAGS) && !sqe->personality)
+		return 0;
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"%s: pid %d: opcode %u: flags %#x, only %#x are known; personality "
+				"%u, it must be 0",
+				rq->session->scheme->name, rq->session->pid, sqe->opcode,
+				sqe->flags, KNOWN_FLAGS, sqe->personality);
+	return -EINVAL;
 }
 
 /* A drain in the middle of a chain: Linux would have moved it to the head, which has begun here. */
@@ -122,11 +129,10 @@ static bool misplaced_drain(const struct pcidipc_request *rq)
 static int perform(struct pcidipc_request *rq)
 {
 	struct pcidipc_session *s = rq->session;
-	int ret = check_common(&rq->sqe);
 
 	if (rq->flags & REQUEST_CANCELED)
 		return -ECANCELED;
-	if (ret || misplaced_drain(rq))
+	if (check_common(rq) || misplaced_drain(rq))
 		return -EINVAL;
 	switch (rq->sqe.opcode) {
 	case IORING_OP_NOP:

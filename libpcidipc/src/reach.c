@@ -51,8 +51,13 @@ static int check_pool(struct pcidipc_session *s, const struct ringabi_attach_poo
 			s->scheme->name, s->pid, m->index, session_max_pools(s) - 1);
 		return -EINVAL;
 	}
-	if (s->pools[m->index])
+	if (s->pools[m->index]) {
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: pid %d: pool %u is attached already; it must be "
+					"detached first",
+					s->scheme->name, s->pid, m->index);
 		return -EEXIST;
+	}
 	if (fault) {
 		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: pool %u %s", s->scheme->name,
 					s->pid, m->index, fault);
