@@ -41,7 +41,7 @@ static int resolve(struct pcid *pcid, const char *path)
 		pcidipc_err(
 			"runtime directory %s: its path is too long: the limit is %zu characters",
 			real, sizeof(pcid->runtime_dir) - 1);
-		ret = -ENAMETOOLONG;
+		ret = -EMSGSIZE; /* told: not to be mixed up with what mkdir says of a long name */
 	}
 	free(real);
 	return ret;
@@ -83,7 +83,7 @@ int pcid_rundir_open(struct pcid *pcid)
 		pcidipc_err("runtime directory %s: it must belong to pcid's user, and nobody else "
 			    "may write in it",
 			    path);
-	else if (ret && ret != -ENAMETOOLONG)
+	else if (ret && ret != -EMSGSIZE)
 		pcidipc_err("runtime directory %s: %s", path, strerror(-ret));
 	if (ret)
 		pcid_rundir_close(pcid);
