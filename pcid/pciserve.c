@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <pcidipc/log.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "driver.h"
@@ -299,6 +300,41 @@ static int check_unused(const struct io_uring_sqe *sqe, const struct ringabi_pci
 	return 0;
 }
 
+/* What a driver asked for and may not have. -EAGAIN and -ENODEV are nobody's mistake. */
+static int refuse(struct pcid_driver *d, const struct pcidipc_request *rq,
+		  const struct ringabi_pci_arg *arg, int error, const char *why)
+{
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"%s: request %#x of opcode %u, address %#llx, index %u, width %u: "
+				"%s (%s)",
+				d->name, rq->sqe.cmd_op, rq->sqe.opcode,
+				(unsigned long long)rq->sqe.addr, arg->index, arg->width, why,
+				strerror(-error));
+	return error;
+}
+
+static int refuse_ordered(struct pcid_driver *d, const struct pcidipc_request *rq,
+			  const struct ringabi_pci_arg *arg, int error)
+{
+	char why[96];
+
+	if (error == -ERANGE) {
+		snprintf(why, sizeof(why), "the function has %u vectors", d->irq.count);
+		return refuse(d, rq, arg, error, why);
+	}
+	if (error == -EINVAL)
+		return refuse(d, rq, arg, error,
+			      "the width must be 1, 2, 4 or 8 (4 for I/O ports at most), and "
+			      "address and value must fit it");
+	if (error == -ENXIO)
+		return refuse(d, rq, arg, error, "the function has no such region");
+	if (error != -EFAULT)
+		return error;
+	snprintf(why, sizeof(why), "the region has %#llx bytes, without MSI-X's tables",
+		 (unsigned long long)d->function->bars[arg->index].bytes);
+	return refuse(d, rq, arg, error, why);
+}
+
 /* Keep the order: behind parked ones it is parked too. */
 static int run_ordered(struct pcid_driver *d, struct pcidipc_request *rq,
 		       const struct command *command, const struct ringabi_pci_arg *arg)
@@ -309,7 +345,7 @@ static int run_ordered(struct pcid_driver *d, struct pcidipc_request *rq,
 		ret = command->run(d, rq, arg);
 
 	if (ret != -EAGAIN)
-		return ret;
+		return ret < 0 ? refuse_ordered(d, rq, arg, ret) : ret;
 	pcid_queue_push(&d->parked, rq);
 	return PCIDIPC_PENDING;
 }
@@ -323,12 +359,12 @@ static int serve(struct pcidipc_request *rq)
 
 	pending_of(rq)->queue = NULL;
 	if (!command)
-		return -EOPNOTSUPP;
+		return refuse(d, rq, &arg, -EOPNOTSUPP, "no request of the PCI interface");
 	if (d->quiet) /* the process is dead and its function stopped: it stays so */
 		return -ENODEV;
 	ret = check_unused(&rq->sqe, &arg, command->flags);
 	if (ret)
-		return ret;
+		return refuse(d, rq, &arg, ret, "a field that it does not use is not 0");
 	if (!d->function && !(command->flags & CHILD_TOO))
 		return -ENODEV;
 	if (command->flags & ORDERED)

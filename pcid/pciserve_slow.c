@@ -32,21 +32,32 @@ static int region_info(struct pcid_driver *d, struct pcidipc_request *rq,
 	return 0;
 }
 
-static int check_config(const struct pcid_function *f, uint64_t offset,
+static int check_config(const struct pcid_driver *d, uint64_t offset,
 			const struct ringabi_pci_arg *arg)
 {
+	const struct pcid_function *f = d->function;
+	int ret = 0;
+
 	if ((arg->width != 1 && arg->width != 2 && arg->width != 4) || offset > 4095 ||
 	    offset % arg->width ||
 	    (arg->width < 4 ? arg->value >> 8 * arg->width : arg->value >> 32))
-		return -EINVAL;
-	return offset + arg->width > f->config_bytes ? -ENXIO : 0;
+		ret = -EINVAL;
+	else if (offset + arg->width > f->config_bytes)
+		ret = -ENXIO;
+	if (ret)
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: %u bytes at %#llx of its configuration space: it must "
+					"be 1, 2 or 4, aligned, below %u, and the value must fit",
+					d->name, arg->width, (unsigned long long)offset,
+					f->config_bytes);
+	return ret;
 }
 
 static int config_read(struct pcid_driver *d, struct pcidipc_request *rq,
 		       const struct ringabi_pci_arg *arg)
 {
 	uint32_t value = 0;
-	int ret = check_config(d->function, rq->sqe.addr, arg);
+	int ret = check_config(d, rq->sqe.addr, arg);
 
 	if (!ret)
 		ret = d->function->bus->ops->config_read(d->function, (unsigned)rq->sqe.addr,
@@ -59,7 +70,7 @@ static int config_write(struct pcid_driver *d, struct pcidipc_request *rq,
 			const struct ringabi_pci_arg *arg)
 {
 	unsigned offset = (unsigned)rq->sqe.addr;
-	int ret = check_config(d->function, rq->sqe.addr, arg);
+	int ret = check_config(d, rq->sqe.addr, arg);
 
 	if (!ret)
 		ret = pcid_config_writable(d->function, offset, arg->width, (uint32_t)arg->value);
