@@ -150,6 +150,34 @@ static uint32_t many(void)
 	return wrong;
 }
 
+static int ask(uint32_t cmd_op, uint64_t addr, struct ringabi_pci_arg arg)
+{
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD, .cmd_op = cmd_op, .addr = addr};
+
+	memcpy((char *)&sqe + offsetof(struct io_uring_sqe, cmd), &arg, sizeof(arg));
+	return pcidipc_call(pcidipc_pci_consumer(pci), &sqe, NULL);
+}
+
+/* A register beyond its region, one across its end, a width, a region, a vector, a field too many,
+ * configuration space beyond its end and where it is pcid's, a request that there is not. */
+static uint32_t ask_wrongly(void)
+{
+	const struct ringabi_pci_arg four = {.width = 4};
+	uint32_t wrong = 0;
+
+	wrong += ask(RINGABI_PCI_MMIO_READ, bar.bytes, four) != -EFAULT;
+	wrong += ask(RINGABI_PCI_MMIO_READ, UINT64_MAX & ~3ull, four) != -EFAULT;
+	wrong += ask(RINGABI_PCI_MMIO_READ, 0, (struct ringabi_pci_arg){.width = 3}) != -EINVAL;
+	wrong += ask(RINGABI_PCI_MMIO_READ, 0,
+		     (struct ringabi_pci_arg){.width = 4, .index = 5}) != -ENXIO;
+	wrong += ask(RINGABI_PCI_IRQ_MASK, 0, (struct ringabi_pci_arg){.index = 64}) != -ERANGE;
+	wrong += ask(RINGABI_PCI_RESET, 0, (struct ringabi_pci_arg){.value = 1}) != -EINVAL;
+	wrong += ask(RINGABI_PCI_CONFIG_READ, 4096, four) != -EINVAL;
+	wrong += ask(RINGABI_PCI_CONFIG_WRITE, 0x10, four) != -EPERM;
+	wrong += ask(RINGABI_PCI_INFO | 0x7f, 0, (struct ringabi_pci_arg){0}) != -EOPNOTSUPP;
+	return wrong;
+}
+
 static uint32_t take_step(unsigned char step)
 {
 	switch (step) {
@@ -169,6 +197,8 @@ static uint32_t take_step(unsigned char step)
 		return 0;
 	case STEP_LOOK:
 		return look();
+	case STEP_WRONG:
+		return ask_wrongly();
 	case STEP_MANY:
 		return many();
 	}

@@ -22,6 +22,7 @@ enum step {
 	 * is so is what the steps without a mask show, which look in the same way.
 	 */
 	STEP_LOOK = 'l',
+	STEP_WRONG = 'w', /* requests that pcid must refuse: how many it did not */
 	STEP_MANY = 'n', /* STEPS_MANY times, every other one masked: how many were wrong */
 };
 #define STEPS_MANY 500

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Bad input of every kind: the daemons stay up, and an honest client beside loses nothing. */
+/*
+ * Bad input of every kind: the daemons stay up, say what was wrong and what the limit is, hold
+ * nothing of it afterwards, and an honest client beside loses nothing.
+ */
 #include <CUnit/Basic.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +20,8 @@
 #include <pcidipc/scheme.h>
 
 #include "client.h"
+#include "irqdriver.h"
+#include "procfs.h"
 #include "rig.h"
 
 #define PATIENCE_MS 20000
@@ -26,6 +31,24 @@ static unsigned char *shadow;
 static pid_t honest;
 static volatile uint32_t *progress;
 static char socket_path[RIG_PATH];
+static struct usage idle;
+static unsigned idle_dimms;
+
+/*
+ * It is refused with this error, and the log says why. Messages of one kind are limited to ten a
+ * second, and other tests may have used these up: so it is done again until the message is there.
+ */
+#define REFUSED(expression, error, text)                                                    \
+	do {                                                                                \
+		size_t mark_ = rig_mark(&rig);                                              \
+		bool right_ = true, told_;                                                  \
+                                                                                            \
+		told_ = RIG_UNTIL((right_ &= (expression) == (error), rig_logged_since(&rig, mark_, text)));  \
+		if (!told_)                                                                 \
+			fprintf(stderr, "not in the log: %s\n", text);                      \
+		CU_ASSERT_TRUE(right_);                                                     \
+		CU_ASSERT_TRUE(told_);                                                      \
+	} while (0)
 
 /* ---- the honest client ---- */
 
@@ -130,22 +153,28 @@ static void test_hello(void)
 	struct ringabi_hello bad = good;
 
 	CU_ASSERT_EQUAL(provoke(false, &good, sizeof(good)), 0);
-	bad.magic++;
-	CU_ASSERT_EQUAL(provoke(false, &bad, sizeof(bad)), -EPROTO);
+	bad.magic = 0x12345678;
+	REFUSED(provoke(false, &bad, sizeof(bad)), -EPROTO,
+		"hello refused: magic 0x12345678, the limit is 0x");
 	bad = good;
-	bad.version_major++;
-	CU_ASSERT_EQUAL(provoke(false, &bad, sizeof(bad)), -EPROTONOSUPPORT);
+	bad.version_major = 77;
+	REFUSED(provoke(false, &bad, sizeof(bad)), -EPROTONOSUPPORT,
+		"hello refused: major version 0x4d, the limit is 0x1");
 	bad = good;
 	bad.interface = RINGABI_INTERFACE_PCI;
-	CU_ASSERT_EQUAL(provoke(false, &bad, sizeof(bad)), -EPROTONOSUPPORT);
+	REFUSED(provoke(false, &bad, sizeof(bad)), -EPROTONOSUPPORT,
+		"hello refused: interface 0x");
 	bad = good;
 	bad.open_flags = 0x80;
-	CU_ASSERT_EQUAL(provoke(false, &bad, sizeof(bad)), -EINVAL);
+	REFUSED(provoke(false, &bad, sizeof(bad)), -EINVAL,
+		"hello refused: open flags 0x80, the limit is 0x3");
 	bad = good;
 	bad.msg.size--;
-	CU_ASSERT_EQUAL(provoke(false, &bad, sizeof(bad)), -EPIPE);
-	CU_ASSERT_EQUAL(provoke(false, &good, sizeof(good) - 1), -EPIPE);
-	CU_ASSERT_EQUAL(provoke(true, &good, sizeof(good)), -EPROTO);
+	REFUSED(provoke(false, &bad, sizeof(bad)), -EPIPE,
+		"a packet that is no message: its size must be what it says, 16 to 256 bytes");
+	REFUSED(provoke(false, &good, sizeof(good) - 1), -EPIPE, "a packet that is no message");
+	REFUSED(provoke(true, &good, sizeof(good)), -EPROTO,
+		"hello refused: number 0x2, the limit is 0x1");
 	all_is_well();
 }
 
@@ -183,6 +212,15 @@ static void test_types(void)
 		msg->type |= RINGABI_MSG_REPLY;
 		CU_ASSERT_TRUE(provoke(true, bytes, msg->size) < 0);
 	}
+	msg->type = RINGABI_MSG_MAP_REGION;
+	msg->size = (uint32_t)pcidipc_msg_bytes(RINGABI_MSG_MAP_REGION, 0);
+	REFUSED(provoke(true, bytes, msg->size), -EPIPE, "with 0 fds is not for this service");
+	REFUSED(provoke(false, bytes, msg->size), -EPIPE, "with 0 fds came before a hello");
+	msg->type |= RINGABI_MSG_REPLY;
+	REFUSED(provoke(true, bytes, msg->size), -EPIPE, "is a reply, but nothing was asked");
+	msg->type = 15;
+	REFUSED(provoke(true, bytes, msg->size), -EPIPE,
+		"message type 0xf of 24 bytes with 0 fds is no message of the ABI");
 	all_is_well();
 }
 
@@ -198,11 +236,13 @@ static int ask_ring(uint32_t sq, uint32_t cq)
 static void test_ring_sizes(void)
 {
 	CU_ASSERT_EQUAL(ask_ring(64, 128), 0);
-	CU_ASSERT_EQUAL(ask_ring(0, 0), -EINVAL);
-	CU_ASSERT_EQUAL(ask_ring(3, 8), -EINVAL);
-	CU_ASSERT_EQUAL(ask_ring(64, 32), -EINVAL);
-	CU_ASSERT_EQUAL(ask_ring(1u << 31, 0), -EINVAL);
-	CU_ASSERT_EQUAL(ask_ring(1u << 20, 1u << 21), -EINVAL);
+	REFUSED(ask_ring(0, 0), -EINVAL, "ring of 0 and 0 entries refused (Invalid argument)");
+	REFUSED(ask_ring(3, 8), -EINVAL, "ring of 3 and 8 entries refused");
+	REFUSED(ask_ring(64, 32), -EINVAL, "ring of 64 and 32 entries refused");
+	REFUSED(ask_ring(1u << 31, 0), -EINVAL, "ring of 2147483648 and 0 entries refused");
+	REFUSED(ask_ring(1u << 20, 1u << 21), -EINVAL,
+		"ring of 1048576 and 2097152 entries refused (Invalid argument); the limits are "
+		"1024 and 2048");
 	all_is_well();
 }
 
@@ -224,6 +264,23 @@ static int offer_pool(uint32_t index, uint64_t bytes, const int *fds, unsigned n
 	return ret;
 }
 
+/* The same index twice on one connection. */
+static int offer_twice(int memfd)
+{
+	struct ringabi_attach_pool m = {.msg = {RINGABI_MSG_ATTACH_POOL, sizeof(m), 3, 0},
+					.bytes = RINGABI_POOL_ALIGN};
+	struct pcidipc_packet reply = {0};
+	int fd = raw_connect();
+
+	say_hello(fd);
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(pcidipc_channel_send(fd, &m.msg, &memfd, 1), 0);
+		CU_ASSERT_EQUAL(answer(fd, &reply), 1);
+	}
+	close(fd);
+	return reply.msg.result;
+}
+
 static int make_memfd(uint64_t bytes, int seals)
 {
 	int fd = memfd_create("pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -242,16 +299,22 @@ static void test_pools(void)
 	int fds[8] = {good, good, good, good, null, null, file, file};
 
 	CU_ASSERT_EQUAL(offer_pool(0, size, &good, 1), 0);
-	CU_ASSERT_EQUAL(offer_pool(PCIDIPC_SESSION_POOLS, size, &good, 1), -EINVAL);
-	CU_ASSERT_EQUAL(offer_pool(UINT32_MAX, size, &good, 1), -EINVAL);
-	CU_ASSERT_EQUAL(offer_pool(0, 2 * size, &good, 1), -EINVAL);
-	CU_ASSERT_EQUAL(offer_pool(0, 0, &good, 1), -EINVAL);
-	CU_ASSERT_EQUAL(offer_pool(0, size - 1, &good, 1), -EINVAL);
-	CU_ASSERT_EQUAL(offer_pool(0, size, &open_ended, 1), -EINVAL);
-	CU_ASSERT_EQUAL(offer_pool(0, size, &null, 1), -EINVAL);
-	CU_ASSERT_EQUAL(offer_pool(0, size, &file, 1), -EINVAL);
-	CU_ASSERT_EQUAL(offer_pool(0, size, NULL, 0), -EBADF);
-	CU_ASSERT_TRUE(offer_pool(0, size, fds, 8) < 0);
+	REFUSED(offer_pool(PCIDIPC_SESSION_POOLS, size, &good, 1), -EINVAL,
+		"pool index 16, the limit is 15");
+	REFUSED(offer_pool(UINT32_MAX, size, &good, 1), -EINVAL,
+		"pool index 4294967295, the limit is 15");
+	REFUSED(offer_pool(0, 2 * size, &good, 1), -EINVAL,
+		"pool 0 says 4194304 bytes; it must be the memfd's size and a multiple of 2097152");
+	REFUSED(offer_pool(0, 0, &good, 1), -EINVAL, "pool 0 says 0 bytes");
+	REFUSED(offer_pool(0, size - 1, &good, 1), -EINVAL, "pool 0 says 2097151 bytes");
+	REFUSED(offer_pool(0, size, &open_ended, 1), -EINVAL, "pool 0 is no memfd sealed against shrinking and growing");
+	REFUSED(offer_pool(0, size, &null, 1), -EINVAL, "pool 0 is no memfd sealed against");
+	REFUSED(offer_pool(0, size, &file, 1), -EINVAL, "pool 0 is no memfd sealed against");
+	REFUSED(offer_pool(0, size, NULL, 0), -EBADF,
+		"a pool with 0 file descriptors, it must be 1");
+	REFUSED(offer_twice(good), -EEXIST, "pool 0 is attached already");
+	REFUSED(offer_pool(0, size, fds, 8), -EPIPE,
+		"with 8 fds carries file descriptors that it must not");
 	close(good);
 	close(open_ended);
 	close(null);
@@ -345,6 +408,61 @@ static void test_requests(void)
 	all_is_well();
 }
 
+static int request(struct client *r, uint8_t opcode, uint64_t off, uint32_t len, uint64_t addr)
+{
+	struct io_uring_sqe sqe = {.opcode = opcode, .off = off, .len = len, .addr = addr};
+
+	sqe.buf_index = r->index;
+	return client_call(r, &sqe);
+}
+
+static int command(struct client *r, uint32_t cmd_op)
+{
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD, .cmd_op = cmd_op};
+
+	return client_call(r, &sqe);
+}
+
+static int read_pool(struct client *r, uint16_t index, int fd)
+{
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_READ_FIXED, .len = 512, .fd = fd};
+
+	sqe.buf_index = index;
+	return client_call(r, &sqe);
+}
+
+/* Each way to be wrong, and the words for it. */
+static void test_words(void)
+{
+	const uint8_t rd = IORING_OP_READ_FIXED, wr = IORING_OP_WRITE_FIXED;
+	struct io_uring_sqe flag = {.opcode = IORING_OP_NOP, .flags = IOSQE_BUFFER_SELECT};
+	struct client r;
+
+	CU_ASSERT_EQUAL_FATAL(client_open(&r, "nvme0n1", RINGABI_OPEN_READ_ONLY, 2u << 20), 0);
+	REFUSED(request(&r, rd, 100, 512, 0), -EINVAL,
+		"opcode 4: offset 100 and length 512 must be multiples of 512, length not 0");
+	REFUSED(request(&r, rd, 0, 0, 0), -EINVAL, "offset 0 and length 0 must be multiples");
+	REFUSED(request(&r, rd, 64u << 20, 512, 0), -ENOSPC,
+		"offset 67108864 and length 512 reach beyond the disk's 67108864 bytes");
+	REFUSED(request(&r, rd, 0, 512, 1), -EINVAL, "buffer 0x1 is not aligned to 4");
+	REFUSED(request(&r, rd, 0, 512, 2u << 20), -EFAULT,
+		"buffer 0x200000 of 512 bytes lies outside pool 1 of 2097152 bytes");
+	REFUSED(read_pool(&r, 9, 0), -ENXIO, "there is no pool 9");
+	REFUSED(read_pool(&r, r.index, 5), -EINVAL, "fd 5");
+	REFUSED(request(&r, wr, 0, 512, 0), -EROFS, "opcode 5: it opened the disk read-only");
+	REFUSED(request(&r, IORING_OP_READV, 0, 5000, 64), -EINVAL,
+		"5000 iovecs, it must be 1 to ");
+	REFUSED(request(&r, IORING_OP_READV, 0, 4, 2u << 20), -EFAULT,
+		"no pool 1, or the iovecs at 0x200000 lie outside of it");
+	REFUSED(request(&r, IORING_OP_OPENAT, 0, 0, 0), -EOPNOTSUPP,
+		"opcode 18: no request of the block interface");
+	REFUSED(command(&r, RINGABI_CMD_OP(RINGABI_INTERFACE_BLOCK, 0x55)), -EOPNOTSUPP,
+		"is none of the block interface");
+	REFUSED(client_call(&r, &flag), -EINVAL, "opcode 0: flags 0x20, only 0x");
+	client_close(&r);
+	all_is_well();
+}
+
 static void test_opcodes(void)
 {
 	struct client r;
@@ -379,7 +497,8 @@ static void test_passthrough(void)
 
 	CU_ASSERT_EQUAL_FATAL(client_open(&r, "nvme0n1", 0, 2u << 20), 0);
 	memset(r.base, 0, 4096);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_passthrough(r.dev, r.index, 0), -EPERM);
+	REFUSED(pcidipc_blockdev_passthrough(r.dev, r.index, 0), -EPERM,
+		"opcode 46: pass-through, but not over the admin socket");
 	client_close(&r);
 	all_is_well();
 }
@@ -421,9 +540,15 @@ static void break_ring(bool tail, uint32_t value)
 	close(fd);
 }
 
+static int broken(uint32_t value)
+{
+	break_ring(true, value);
+	return 0;
+}
+
 static void test_indices(void)
 {
-	break_ring(true, 65);
+	REFUSED(broken(65), 0, "a ring index ran past what is outstanding; disconnected");
 	break_ring(true, 1u << 31);
 	break_ring(true, UINT32_MAX);
 	all_is_well();
@@ -465,56 +590,59 @@ static void test_wakes(void)
 
 /* ---- pcid's control socket ---- */
 
-static void refused(const void *bytes, size_t n)
+/* The answer is an error that says this. */
+static void refused(const void *bytes, size_t n, const char *text)
 {
 	char reply[4096];
-	struct json_object *answer_json;
-	int ret = rig_control(&rig, bytes, n, reply, sizeof(reply));
+	struct json_object *json;
+	const char *error;
 
-	if (ret <= 0) { /* it hung up: as good, for what was no request at all */
-		CU_ASSERT_EQUAL(rig_number(&rig, "drivers", "nvmed", "restarts"), 0);
-		return;
-	}
-	answer_json = json_tokener_parse(reply);
-	CU_ASSERT_PTR_NOT_NULL(answer_json);
-	if (json_object_get_boolean(json_object_object_get(answer_json, "ok")))
-		fprintf(stderr, "not refused: %.*s\n", (int)(n < 80 ? n : 80), (const char *)bytes);
-	CU_ASSERT_FALSE(json_object_get_boolean(json_object_object_get(answer_json, "ok")));
-	CU_ASSERT_TRUE(json_object_get_string_len(json_object_object_get(answer_json, "error")) >
-		       0);
-	json_object_put(answer_json);
+	CU_ASSERT_TRUE_FATAL(rig_control(&rig, bytes, n, reply, sizeof(reply)) > 0);
+	json = json_tokener_parse(reply);
+	CU_ASSERT_PTR_NOT_NULL(json);
+	error = json_object_get_string(json_object_object_get(json, "error"));
+	CU_ASSERT_FALSE(json_object_get_boolean(json_object_object_get(json, "ok")));
+	CU_ASSERT_TRUE(json_object_get_int(json_object_object_get(json, "errno")) < 0);
+	CU_ASSERT_TRUE(error && strstr(error, text));
+	if (!error || !strstr(error, text))
+		fprintf(stderr, "\"%s\" does not say \"%s\"\n", error ? error : "", text);
+	json_object_put(json);
 }
 
 static void test_control(void)
 {
-	static const char *const lines[] = {
-		"\n",
-		"hello\n",
-		"{\n",
-		"[]\n",
-		"42\n",
-		"null\n",
-		"{}\n",
-		"{\"command\":42}\n",
-		"{\"command\":\"\"}\n",
-		"{\"command\":\"no such thing\"}\n",
-		"{\"command\":\"show\"}\n",
-		"{\"command\":\"show\",\"function\":\"nonsense\"}\n",
-		"{\"command\":\"show\",\"function\":[1,2]}\n",
-		"{\"command\":\"restart\"}\n",
-		"{\"command\":\"restart\",\"function\":\"0000:00:1f.7\"}\n",
-		"{\"command\":\"drivers\"} {\"command\":\"drivers\"}\n",
+	static const struct {
+		const char *line, *text;
+	} wrong[] = {
+		{"\n", "one JSON object on one line"},
+		{"hello\n", "one JSON object on one line"},
+		{"{\n", "one JSON object on one line"},
+		{"[]\n", "one JSON object on one line"},
+		{"42\n", "one JSON object on one line"},
+		{"null\n", "one JSON object on one line"},
+		{"{}\n", "an object with a \"command\""},
+		{"{\"command\":42}\n", "an object with a \"command\""},
+		{"{\"command\":\"\"}\n", "no command \"\""},
+		{"{\"command\":\"no such thing\"}\n", "no command \"no such thing\""},
+		{"{\"command\":\"show\"}\n", "\"show\" needs a \"function\""},
+		{"{\"command\":\"show\",\"function\":\"nonsense\"}\n", "no function nonsense"},
+		{"{\"command\":\"show\",\"function\":[1,2]}\n", "needs a \"function\""},
+		{"{\"command\":\"restart\"}\n", "\"restart\" needs a \"function\""},
+		{"{\"command\":\"restart\",\"function\":\"0000:00:1f.7\"}\n",
+		 "no function 0000:00:1f.7"},
+		{"{\"command\":\"drivers\"} {\"command\":\"drivers\"}\n",
+		 "one JSON object on one line"},
 	};
 	char *large = malloc(1u << 20);
 
-	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++)
-		refused(lines[i], strlen(lines[i]));
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		refused(wrong[i].line, strlen(wrong[i].line), wrong[i].text);
 	memset(large, '[', 1u << 20);
 	large[(1u << 20) - 1] = '\n';
-	refused(large, 1u << 20);
+	refused(large, 1u << 20, "at most 4095 bytes");
 	memset(large, 0, 4096);
 	large[4095] = '\n';
-	refused(large, 4096);
+	refused(large, 4096, "one JSON object on one line");
 	free(large);
 	all_is_well();
 }
@@ -558,10 +686,16 @@ static int run_pcid(const char *const *args)
 
 #define RUN(...) run_pcid((const char *const[]){"pcid", __VA_ARGS__, NULL})
 
-static bool fails(int code)
-{
-	return code > 0 && code != 127;
-}
+/* pcid ends with this status, and has said this. */
+#define FAILS(status, text, ...)                                         \
+	do {                                                             \
+		size_t mark_ = rig_mark(&rig);                           \
+                                                                         \
+		CU_ASSERT_EQUAL(RUN(__VA_ARGS__), status);               \
+		if (!rig_logged_since(&rig, mark_, text))                \
+			fprintf(stderr, "not in the log: %s\n", text);   \
+		CU_ASSERT_TRUE(rig_logged_since(&rig, mark_, text));     \
+	} while (0)
 
 static void test_arguments(void)
 {
@@ -573,57 +707,134 @@ static void test_arguments(void)
 	longer[sizeof(longer) - 1] = 0;
 	CU_ASSERT_EQUAL(RUN("--version"), 0);
 	CU_ASSERT_EQUAL(RUN("--help"), 0);
-	CU_ASSERT_TRUE(fails(RUN("--no-such-option")));
-	CU_ASSERT_TRUE(fails(RUN("--bus", "isa", "--runtime-dir", other)));
-	CU_ASSERT_TRUE(fails(RUN("--bus", "qemu", "--runtime-dir", longer)));
-	CU_ASSERT_TRUE(fails(RUN("--bus", "qemu", "--ready-fd", "x", "--runtime-dir", other)));
-	CU_ASSERT_TRUE(fails(RUN("--bus", "qemu", "--ready-fd", "999", "--runtime-dir", other)));
-	CU_ASSERT_TRUE(
-		fails(RUN("--bus", "qemu", "--config", "/no/such/file", "--runtime-dir", other)));
-	CU_ASSERT_TRUE(fails(
-		RUN("--bus", "qemu", "--runtime-dir", other, "--", "-device", "no-such-device")));
-	/* Another pcid has this directory. */
-	CU_ASSERT_TRUE(fails(RUN("--bus", "qemu", "--runtime-dir", rig.run)));
+	FAILS(2, "unrecognized option '--no-such-option'", "--no-such-option");
+	FAILS(2, "--bus must be qemu, not isa", "--bus", "isa", "--runtime-dir", other);
+	FAILS(1, "File name too long", "--bus", "qemu", "--runtime-dir", longer);
+	FAILS(2, "--ready-fd must be the number of an open file descriptor, not x", "--ready-fd",
+	      "x", "--runtime-dir", other);
+	FAILS(2, "--ready-fd must be the number of an open file descriptor, not 999", "--ready-fd",
+	      "999", "--runtime-dir", other);
+	FAILS(1, "/no/such/file: No such file or directory", "--config", "/no/such/file",
+	      "--runtime-dir", other);
+	FAILS(2, "QEMU's arguments stand after --; unexpected: nvme", "--runtime-dir", other,
+	      "nvme");
+	FAILS(1, "'no-such-device' is not a valid device model name", "--runtime-dir", other, "--",
+	      "-device", "no-such-device");
+	FAILS(1, "another pcid uses it", "--runtime-dir", rig.run);
 	all_is_well();
 }
 
-/* A file with an error is skipped, with its name and line said, and pcid runs with the others. */
+/* A file with an error is skipped, with its name and line said, and pcid runs without it. */
 static void test_config(void)
 {
-	static const char *const bad[] = {
-		"driver \"x\" {\n",
-		"driver \"x\" {\n class = 1\n}\n",
-		"driver \"x\" {\n command = \"x\"\n}\n",
-		"driver \"x\" {\n class = 256\n command = \"x\"\n}\n",
-		"driver \"x\" {\n class = 1\n command = \"x\"\n mode = \"rw\"\n}\n",
-		"driver \"x\" {\n class = 1\n command = \"x\"\n service = \"../x\"\n}\n",
-		"driver \"x\" {\n class = 1\n command = \"x\"\n user = \"no such user\"\n}\n",
-		"driver \"x\" {\n class = 1\n command = \"x\"\n colour = 3\n}\n",
-		"\001\002\003\n",
-		"qemu {\n ram_mib = 1\n}\n",
+	static const struct {
+		const char *text, *said;
+	} bad[] = {
+		{"driver \"x\" {\n", ":3: the file ends within a section: a } is missing"},
+		{"driver \"x\" {\n class = 1\n}\n", ":3: driver \"x\": command must be given"},
+		{"driver \"x\" {\n command = \"x\"\n}\n", ":3: driver \"x\": class or vendor:"},
+		{"driver \"x\" {\n class = 256\n command = \"x\"\n}\n",
+		 ":2: class = 256: it must be -1 to 255"},
+		{"driver \"x\" {\n class = 1\n command = \"x\"\n mode = \"rw\"\n}\n",
+		 ":4: mode = \"rw\": it must be an octal mode"},
+		{"driver \"x\" {\n class = 1\n command = \"x\"\n service = \"../x\"\n}\n",
+		 ":4: service = \"../x\": it must be 1 to 15 letters a to z"},
+		{"driver \"x\" {\n class = 1\n command = \"x\"\n user = \"no such user\"\n}\n",
+		 ":4: user = \"no such user\": there is no such user"},
+		{"driver \"x\" {\n class = 1\n command = \"x\"\n colour = 3\n}\n",
+		 ":4: no such option 'colour'"},
+		{"\001\002\003\n", ":1: no such option"},
+		{"qemu {\n ram_mib = 1\n}\n", ":2: ram_mib = 1: it must be 16 to 2048"},
 	};
 	struct rig second;
-	char said[RIG_PATH + 8];
+	char said[RIG_PATH + 80];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		CU_ASSERT_EQUAL_FATAL(rig_create(&second, 300), 0);
-		snprintf(said, sizeof(said), "%s:", second.config);
-		CU_ASSERT_EQUAL(rig_start(&second, bad[i]), 0);
+		CU_ASSERT_EQUAL(rig_start(&second, bad[i].text), 0);
+		snprintf(said, sizeof(said), "%s%s", second.config, bad[i].said);
+		CU_ASSERT_TRUE(rig_logged(&second, said));
+		snprintf(said, sizeof(said), "%s: skipped", second.config);
 		CU_ASSERT_TRUE(rig_logged(&second, said));
 		CU_ASSERT_EQUAL(rig_end(&second), 0);
 	}
-	rig_guard(&rig, 300);
+	rig_guard(&rig, 600);
 	all_is_well();
+}
+
+/* ---- a driver ---- */
+
+static int ask_wrongly(int fd)
+{
+	return (int)irq_step(fd, STEP_WRONG);
+}
+
+static void test_driver(void)
+{
+	int fd = irq_connect(&rig, "edu");
+
+	CU_ASSERT_TRUE_FATAL(fd >= 0);
+	REFUSED(ask_wrongly(fd), 0, "the region has 0x100000 bytes, without MSI-X's tables");
+	REFUSED(ask_wrongly(fd), 0, "width 3: the width must be 1, 2, 4 or 8");
+	REFUSED(ask_wrongly(fd), 0, "index 5, width 4: the function has no such region");
+	REFUSED(ask_wrongly(fd), 0, "index 64, width 0: the function has 1 vectors");
+	REFUSED(ask_wrongly(fd), 0, "a field that it does not use is not 0");
+	REFUSED(ask_wrongly(fd), 0, "4 bytes at 0x1000 of its configuration space: it must");
+	REFUSED(ask_wrongly(fd), 0, "a write of 4 bytes at 0x10 of its configuration space");
+	REFUSED(ask_wrongly(fd), 0, "no request of the PCI interface");
+	CU_ASSERT_EQUAL(irq_step(fd, STEP_CAUSE), 0);
+	CU_ASSERT_EQUAL(irq_step(fd, STEP_LOOK), 1);
+	close(fd);
+	CU_ASSERT_EQUAL(rig_number(&rig, "drivers", "edu", "restarts"), 0);
+	all_is_well();
+}
+
+/* ---- after all of it ---- */
+
+static void test_nothing_left(void)
+{
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_usage_is(&rig, &idle, false)));
+	CU_ASSERT_TRUE(rig_usage_is(&rig, &idle, true));
+	CU_ASSERT_EQUAL(rig_dimms(&rig), idle_dimms);
 }
 
 /* ---- the program ---- */
 
+static const char config[] = "driver \"nvmed\" {\n"
+			     "	class = 0x01\n"
+			     "	subclass = 0x08\n"
+			     "	interface = 0x02\n"
+			     "	command = \"nvmed\"\n"
+			     "	service = \"nvme\"\n"
+			     "}\n"
+			     "driver \"edu\" {\n"
+			     "	vendor = 0x1234\n"
+			     "	device = 0x11e8\n"
+			     "	command = \"%s\"\n"
+			     "	service = \"edu\"\n"
+			     "	args = { \"driver\", \"edu\" }\n"
+			     "}\n";
+
 static int start(void)
 {
-	int ret = rig_simple(&rig, 600, NULL, &shadow);
+	char text[4096 + sizeof(config)];
+	int ret = rig_create(&rig, 600);
 
+	if (!ret)
+		ret = rig_image(&rig, "a", RIG_SIMPLE_BYTES, 1, &shadow);
+	if (ret)
+		return ret;
+	rig_nvme(&rig, "a");
+	rig_arg(&rig, "-device");
+	rig_arg(&rig, "edu");
+	snprintf(text, sizeof(text), config, rig_self());
+	ret = rig_start(&rig, text);
+	if (ret)
+		return ret;
 	snprintf(socket_path, sizeof(socket_path), "%s/disk/nvme0n1", rig.run);
-	return ret;
+	rig_usage(&rig, &idle);
+	idle_dimms = rig_dimms(&rig);
+	return idle_dimms ? 0 : -1;
 }
 
 static CU_TestInfo channel_tests[] = {
@@ -640,6 +851,7 @@ static CU_TestInfo channel_tests[] = {
 static CU_TestInfo ring_tests[] = {
 	{"random requests", test_requests},
 	{"every opcode and flag", test_opcodes},
+	{"what is said of wrong requests", test_words},
 	{"pass-through without permission", test_passthrough},
 	{"indices that cannot be", test_indices},
 	{"a header that changes", test_header},
@@ -651,6 +863,12 @@ static CU_TestInfo pcid_tests[] = {
 	{"a crowd at the control socket", test_control_crowd},
 	{"arguments", test_arguments},
 	{"configuration files", test_config},
+	{"requests of a driver", test_driver},
+	CU_TEST_INFO_NULL,
+};
+
+static CU_TestInfo last_tests[] = {
+	{"the daemons hold what they held before", test_nothing_left},
 	CU_TEST_INFO_NULL,
 };
 
@@ -658,12 +876,16 @@ static CU_SuiteInfo suites[] = {
 	{"bad channel messages", begin, end, NULL, NULL, channel_tests},
 	{"bad requests", begin, end, NULL, NULL, ring_tests},
 	{"bad input to pcid", begin, end, NULL, NULL, pcid_tests},
+	{"after all of it", NULL, NULL, NULL, NULL, last_tests},
 	CU_SUITE_INFO_NULL,
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
 	int ret = 1;
+
+	if (argc > 2 && !strcmp(argv[1], "driver"))
+		return irq_driver(argv[2]);
 
 	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
 		ret = rig_run_tests();
