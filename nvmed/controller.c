@@ -140,7 +140,8 @@ static void admin_interrupt(struct pcidipc_watch *watch, unsigned events)
 	struct controller *c = pcidipc_container_of(watch, struct controller, admin_irq);
 
 	(void)events;
-	pcidipc_vector_ack(watch->fd);
+	if (pcidipc_vector_ack(watch->fd) < 0)
+		pcidipc_watch_remove(watch);
 	nvme_queue_reap(&c->admin, ADMIN_ENTRIES);
 }
 

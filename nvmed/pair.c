@@ -241,7 +241,10 @@ static void io_interrupt(struct pcidipc_watch *watch, unsigned events)
 	struct controller *c = pcidipc_container_of(watch, struct controller, io_irq);
 
 	(void)events;
-	pcidipc_vector_ack(watch->fd);
+	if (pcidipc_vector_ack(watch->fd) < 0) {
+		pcidipc_watch_remove(watch); /* pcid will tell us to end */
+		return;
+	}
 	if (!c->io_masked) {
 		c->io_masked = true;
 		pcidipc_pci_mask(c->pci, io_vector(c));

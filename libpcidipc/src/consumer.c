@@ -71,13 +71,21 @@ static void refuse_cqe(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe
 	c->ring.error = -EPROTO;
 }
 
+/* When the device is gone all of them fail until its driver has heard of it: told once. */
+static void posted_failed(struct pcidipc_consumer *c, int error)
+{
+	if (error == -ENODEV && c->told_gone)
+		return;
+	c->told_gone |= error == -ENODEV;
+	pcidipc_log_ratelimited(PCIDIPC_WARNING, "a posted request failed: %s", strerror(-error));
+}
+
 static void complete_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
 {
 	struct pcidipc_op *op;
 
 	if (cqe->user_data == OP_SILENT) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING, "a posted request failed: %s",
-					strerror(-cqe->res));
+		posted_failed(c, cqe->res);
 		return;
 	}
 	op = find_op(c, cqe);

@@ -59,6 +59,7 @@ struct pcidipc_consumer {
 	uint32_t nslots;
 	uint32_t free_slot;
 	bool reaping;
+	bool told_gone; /* that posted requests fail because the device is gone */
 	uint32_t empty_polls;
 
 	/* CQEs that a blocking call took on its way to its own. */

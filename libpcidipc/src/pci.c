@@ -294,8 +294,11 @@ int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned 
 int pcidipc_vector_ack(int fd)
 {
 	uint64_t count;
+	ssize_t n = read(fd, &count, sizeof(count));
 
-	return read(fd, &count, sizeof(count)) == sizeof(count);
+	if (!n)
+		return -ENODEV;
+	return n == sizeof(count);
 }
 
 static void post_irq(struct pcidipc_pci *pci, uint32_t cmd_op, unsigned vector)

@@ -125,7 +125,10 @@ struct pcidipc_vectors {
 };
 int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned most,
 			      struct pcidipc_vectors *vectors);
-/* Acknowledge: make the fd unreadable until the next interrupt. 1: it had fired. */
+/*
+ * Acknowledge: make the fd unreadable until the next interrupt. 1: it had fired. -ENODEV: the bus
+ * is gone and no interrupt will come any more; the fd stays readable, so stop watching it.
+ */
 int pcidipc_vector_ack(int fd);
 /* Posted, in order with MMIO writes. */
 void pcidipc_pci_mask(struct pcidipc_pci *pci, unsigned vector);
