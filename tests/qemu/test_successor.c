@@ -6,9 +6,11 @@
 #include <CUnit/Basic.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -52,52 +54,45 @@ static uint64_t place(const struct writer *w, unsigned i)
 	return w->number * REGION + (uint64_t)i * PIECE;
 }
 
-static int send_piece(struct writer *w)
+/* Other bytes each time, so that what an earlier round left is not taken for this one's. */
+static int send_piece(struct writer *w, unsigned i)
 {
-	struct io_uring_sqe *sqe = pcidipc_get_sqe(w->client.consumer);
-	unsigned i = w->sent % PIECES;
+	uint32_t seed = w->sent++ * WRITERS + w->number;
+	struct io_uring_sqe *sqe;
 
+	w->acknowledged[i] = 0;
+	fill_random(&seed, piece(w, i), PIECE);
+	sqe = pcidipc_get_sqe(w->client.consumer);
 	if (!sqe)
 		return -ENOTCONN;
 	io_uring_prep_write_fixed(sqe, 0, (void *)(uintptr_t)((uint64_t)i * PIECE), PIECE,
 				  place(w, i), w->client.index);
 	sqe->user_data = i;
-	w->acknowledged[i] = 0;
-	w->sent++;
 	return 0;
 }
 
-/* Each round writes other bytes, so that what an earlier one left is not taken for it. */
-static void refill(struct writer *w, unsigned i)
+static bool reap_piece(struct writer *w, uint64_t *i)
 {
-	uint32_t seed = w->sent * WRITERS + w->number;
-
-	fill_random(&seed, piece(w, i), PIECE);
+	if (client_reap(&w->client, i) != (int)PIECE || *i >= PIECES)
+		return false;
+	w->acknowledged[*i] = 1;
+	shared->acknowledged[w->number]++;
+	return true;
 }
 
+/* A piece that is done is followed by the one DEPTH further on, which nobody else sends. */
 static int write_until_lost(struct writer *w)
 {
-	uint64_t i;
-	int res;
+	uint64_t i = 0;
 
-	for (unsigned n = 0; n < DEPTH; n++) {
-		refill(w, n);
-		if (send_piece(w))
+	for (unsigned n = 0; n < DEPTH; n++)
+		if (send_piece(w, n))
 			return -ENOTCONN;
-	}
-	while ((res = client_reap(&w->client, &i)) == (int)PIECE && i < PIECES) {
-		w->acknowledged[i] = 1;
-		shared->acknowledged[w->number]++;
-		refill(w, w->sent % PIECES);
-		if (send_piece(w))
-			break;
-	}
+	while (reap_piece(w, &i) && !send_piece(w, (unsigned)(i + DEPTH) % PIECES))
+		;
 	/* What else was acknowledged before the end. */
-	while (pcidipc_consumer_error(w->client.consumer) != -ENOTCONN && res == (int)PIECE) {
-		res = client_reap(&w->client, &i);
-		if (res == (int)PIECE && i < PIECES)
-			w->acknowledged[i] = 1;
-	}
+	while (reap_piece(w, &i))
+		;
 	return pcidipc_consumer_error(w->client.consumer);
 }
 
@@ -191,10 +186,19 @@ static void start_writers(pid_t *pids, bool wait, uint32_t acknowledged)
 	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(all_have(acknowledged)));
 }
 
+static void ends_well(pid_t pid)
+{
+	int error = work_wait(pid);
+
+	if (error)
+		fprintf(stderr, "a writer: %s\n", error > 0 ? strerror(error) : "killed");
+	CU_ASSERT_EQUAL(error, 0);
+}
+
 static void all_end_well(pid_t *pids)
 {
 	for (unsigned i = 0; i < WRITERS; i++)
-		CU_ASSERT_EQUAL(work_wait(pids[i]), 0);
+		ends_well(pids[i]);
 	CU_ASSERT_TRUE(all(RIGHT));
 }
 
@@ -247,10 +251,45 @@ static void test_late(void)
 	all_end_well(pids);
 }
 
+/*
+ * QEMU, which is the bus, is killed: pcid and the driver end by themselves, in order and without
+ * many words, the client is told, and a successor has the same disk.
+ */
+static void test_bus_killed(void)
+{
+	volatile uint32_t *progress = shared_words();
+	struct work work = {.disk = "nvme0n1",
+			    .bytes = REGION,
+			    .depth = DEPTH,
+			    .largest = PIECE,
+			    .pool_bytes = 64u << 20,
+			    .stride = 1u << 20,
+			    .progress = progress};
+	pid_t client = work_fork(&work);
+	size_t mark = rig_mark(&rig);
+	struct daemons d = rig_daemons(&rig);
+	int driver = process_open(d.driver), status = 0, error;
+
+	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(*progress > 10));
+	kill(d.qemu, SIGKILL);
+	CU_ASSERT_EQUAL(waitpid(d.pcid, &status, 0), d.pcid);
+	CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	rig.pid = 0;
+	CU_ASSERT_TRUE(process_ends(driver));
+	error = work_wait(client);
+	CU_ASSERT_TRUE(error == ENODEV || error == ENOTCONN);
+	CU_ASSERT_EQUAL(rig_log_count(&rig, mark, "qemu: it ended unexpectedly: signal 9"), 1);
+	CU_ASSERT_TRUE(rig_log_count(&rig, mark, "a posted request failed") <= 1);
+	CU_ASSERT_EQUAL_FATAL(rig_start(&rig, NULL), 0);
+	work.rounds = 20;
+	CU_ASSERT_EQUAL(work_run(&work), 0);
+}
+
 static CU_TestInfo tests[] = {
 	{"a successor at once, three times", test_at_once},
 	{"the successor is as the first was", test_as_new},
 	{"a successor that comes late", test_late},
+	{"QEMU is killed under load", test_bus_killed},
 	CU_TEST_INFO_NULL,
 };
 
