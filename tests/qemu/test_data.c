@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT
-/* Data integrity: what a client reads and writes at every alignment and size is what the image file
- * holds. */
+/*
+ * Data integrity: what a client reads and writes at every alignment and size is what the image file
+ * holds. Alignment: every 4-byte offset in a page (the disk's dma_align) at two blocks, eleven
+ * classes of them at 1 to 24 blocks and at 4 KiB to 8 MiB. Size: every one up to the device's
+ * largest transfer and a block more, and round numbers of MiB beyond. Random ones of everything,
+ * several at once, are in test_random.
+ */
 #include <CUnit/Basic.h>
 #include <errno.h>
 #include <linux/falloc.h>
@@ -145,6 +150,26 @@ static void test_large(void)
 	for (uint32_t bytes = MDTS - block; bytes <= MDTS + block; bytes += block) {
 		wrong += !writes(PAGE + 4092, bytes, random_off(bytes));
 		wrong += !reads_right(PAGE + 4, bytes, random_off(bytes));
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	image_is_right();
+}
+
+/*
+ * Every size from one block to a block beyond the device's largest transfer, each at an alignment
+ * of its own; every fourth is written, the others read.
+ */
+static void test_every_size(void)
+{
+	unsigned wrong = 0;
+
+	for (uint32_t bytes = block; bytes <= MDTS + block; bytes += block) {
+		uint64_t addr = PAGE + 4 * (next_random(&random_state) % (PAGE / 4));
+
+		if (bytes / block % 4)
+			wrong += !reads_right(addr, bytes, random_off(bytes));
+		else
+			wrong += !writes(addr, bytes, random_off(bytes));
 	}
 	CU_ASSERT_EQUAL(wrong, 0);
 	image_is_right();
@@ -459,6 +484,7 @@ static CU_TestInfo tests[] = {
 	{"writes of 1 to 24 blocks at every class of offset", test_write_small},
 	{"writes at every 4-byte offset in a page", test_write_every_offset},
 	{"transfers around MDTS and up to 8 MiB", test_large},
+	{"every size up to MDTS and a block more", test_every_size},
 	{"first block, last block, whole disk", test_edges},
 	{"READV and WRITEV", test_vectors},
 	{"wrong vectors", test_bad_vectors},
