@@ -119,11 +119,11 @@ int64_t monitor_drive_stat(struct rig *rig, const char *drive, const char *key)
 	return value;
 }
 
-bool monitor_throttle(struct rig *rig, const char *drive, unsigned iops)
+bool monitor_throttle(struct rig *rig, const char *drive, unsigned bps)
 {
 	return monitor_do(rig,
 			  "\"execute\":\"block_set_io_throttle\",\"arguments\":{\"device\":\"%s\","
-			  "\"bps\":0,\"bps_rd\":0,\"bps_wr\":0,\"iops\":%u,\"iops_rd\":0,"
+			  "\"bps\":%u,\"bps_rd\":0,\"bps_wr\":0,\"iops\":0,\"iops_rd\":0,"
 			  "\"iops_wr\":0}",
-			  drive, iops);
+			  drive, bps);
 }

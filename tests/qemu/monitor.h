@@ -13,7 +13,7 @@ struct json_object *monitor_ask(struct rig *rig, const char *format, ...)
 bool monitor_do(struct rig *rig, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A counter of a drive, from query-blockstats; -1: there is none. */
 int64_t monitor_drive_stat(struct rig *rig, const char *drive, const char *key);
-/* Let a drive do this many requests in a second; 0: as many as it can. */
-bool monitor_throttle(struct rig *rig, const char *drive, unsigned iops);
+/* Let a drive move this many bytes in a second; 0: as many as it can. */
+bool monitor_throttle(struct rig *rig, const char *drive, unsigned bps);
 
 #endif
