@@ -16,14 +16,31 @@
 #define TYPE_NOTICE 2u
 #define NOTICE_NAMESPACES 0u
 #define CONFIG_SMART 0x1fu
+#define TELL_AGAIN_NS 60000000000ull
 
 static void send_request(struct controller *c);
+
+/* A controller may report the same as often as it likes: each warning is told once in a minute. */
+static bool is_news(struct controller *c, uint8_t warnings)
+{
+	uint64_t now = pcidipc_loop_now(c->loop);
+
+	if (!c->told_at || now - c->told_at >= TELL_AGAIN_NS) {
+		c->told_at = now;
+		c->told_warnings = warnings;
+		return true;
+	}
+	if (!(warnings & ~c->told_warnings))
+		return false;
+	c->told_warnings |= warnings;
+	return true;
+}
 
 static void log_smart(struct controller *c)
 {
 	struct nvme_smart_log log;
 
-	if (log_page(c, NVME_LOG_LID_SMART, &log, sizeof(log)))
+	if (log_page(c, NVME_LOG_LID_SMART, &log, sizeof(log)) || !is_news(c, log.critical_warning))
 		return;
 	pcidipc_warn("%s: health: critical warning %#x, %u K, spare %u%%, used %u%%", c->address,
 		     log.critical_warning, log.temperature[0] | log.temperature[1] << 8,
@@ -36,10 +53,11 @@ static void log_error(struct controller *c)
 
 	if (log_page(c, NVME_LOG_LID_ERROR, &log, sizeof(log)))
 		return;
-	pcidipc_warn("%s: error %llu: queue %u, command %#x, status %#x, lba %llu", c->address,
-		     (unsigned long long)le64toh(log.error_count), le16toh(log.sqid),
-		     le16toh(log.cmdid), le16toh(log.status_field) >> 1,
-		     (unsigned long long)le64toh(log.lba));
+	pcidipc_log_ratelimited(
+		PCIDIPC_WARNING, "%s: error %llu: queue %u, command %#x, status %#x, lba %llu",
+		c->address, (unsigned long long)le64toh(log.error_count), le16toh(log.sqid),
+		le16toh(log.cmdid), le16toh(log.status_field) >> 1,
+		(unsigned long long)le64toh(log.lba));
 }
 
 /* Which ones changed does not matter, we look at all; but reading the log arms the event again. */
@@ -63,8 +81,9 @@ static void event_task(void *arg)
 	uint32_t type = event.result & 7, info = event.result >> 8 & 0xff;
 
 	free(arg);
-	pcidipc_notice("%s: asynchronous event: type %u, information %#x, log page %#x", c->address,
-		       type, info, event.result >> 16 & 0xff);
+	pcidipc_log_ratelimited(PCIDIPC_INFO,
+				"%s: asynchronous event: type %u, information %#x, log page %#x",
+				c->address, type, info, event.result >> 16 & 0xff);
 	if (type == TYPE_ERROR)
 		log_error(c);
 	else if (type == TYPE_SMART)

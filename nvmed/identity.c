@@ -38,6 +38,7 @@ static int take(struct controller *c, const struct nvme_id_ctrl *id)
 	c->list_bytes = prp_list_bytes(c->max_bytes, c->page);
 	c->oncs = le16toh(id->oncs);
 	c->aerl = id->aerl;
+	c->aborts_most = (uint16_t)(id->acl + 1);
 	c->event_notices = le32toh(id->oaes) & OAES_NAMESPACES;
 	c->namespaces_most = le32toh(id->nn);
 	c->volatile_cache = id->vwc & 1;

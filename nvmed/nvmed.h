@@ -38,6 +38,7 @@ struct controller {
 	uint16_t max_pairs;
 	uint16_t oncs;
 	uint8_t aerl;
+	uint16_t aborts_most; /* ACL */
 	bool volatile_cache;
 	bool doorbell_buffers;
 	char serial[21], model[41], firmware[9];
@@ -61,12 +62,17 @@ struct controller {
 	uint32_t clock;
 	struct pcidipc_timer watchdog;
 	uint32_t resets;
+	uint16_t aborts; /* outstanding */
 	bool watching;	 /* the watchdog's timer is set */
 	bool recovering; /* its task runs */
 	bool paused;	 /* no I/O is sent */
 	bool started;
 	bool dead; /* the controller is gone or given up */
 	bool stopping;
+
+	/* Health: what was told since told_at. */
+	uint8_t told_warnings;
+	uint64_t told_at; /* ns; 0: never */
 
 	struct namespace *namespaces[MAX_NAMESPACES];
 	unsigned nnamespaces;

@@ -11,6 +11,7 @@
 #include "nvmed.h"
 
 #define BUDGET 64
+#define RESET_STEP_NS 1000000u
 
 static unsigned io_vector(const struct controller *c)
 {
@@ -140,11 +141,9 @@ static struct pair *least_used(struct controller *c)
 	return best;
 }
 
-/* A pair of its own if there is room; after a reset that came in between, once more. */
+/* A pair of its own if there is room. */
 static struct pair *own_pair(struct controller *c, int *error)
 {
-	struct pair *p = NULL;
-	uint32_t resets;
 	unsigned i = 0;
 
 	while (i < c->max_pairs && c->pairs[i])
@@ -152,26 +151,40 @@ static struct pair *own_pair(struct controller *c, int *error)
 	*error = -EBUSY;
 	if (i == c->max_pairs)
 		return NULL;
-	do {
-		resets = c->resets;
-		p = make_pair(c, (uint16_t)(i + 1), error);
-	} while (!p && resets != c->resets && !c->dead);
-	c->pairs[i] = p;
-	return p;
+	c->pairs[i] = make_pair(c, (uint16_t)(i + 1), error);
+	return c->pairs[i];
+}
+
+/*
+ * During a reset a new pair would be lost with the others, or be created before the controller
+ * knows of shadow doorbells. Waiting must not hold the lock: the reset needs it.
+ */
+static void lock_running(struct controller *c)
+{
+	pcidipc_task_lock(&c->pairs_lock);
+	while (c->paused && !c->dead) {
+		pcidipc_task_unlock(&c->pairs_lock);
+		pcidipc_task_sleep(RESET_STEP_NS);
+		pcidipc_task_lock(&c->pairs_lock);
+	}
 }
 
 int pair_get(struct controller *c, struct pair **pair)
 {
-	int ret;
+	uint32_t resets;
+	int ret = -ENODEV;
 
-	pcidipc_task_lock(&c->pairs_lock);
-	*pair = own_pair(c, &ret);
-	if (!*pair && !c->dead)
-		*pair = least_used(c);
-	if (*pair)
-		(*pair)->users++;
-	pcidipc_task_unlock(&c->pairs_lock);
-	return *pair ? 0 : ret;
+	do {
+		lock_running(c);
+		resets = c->resets;
+		*pair = c->dead ? NULL : own_pair(c, &ret);
+		if (!*pair && !c->dead && resets == c->resets)
+			*pair = least_used(c);
+		if (*pair)
+			(*pair)->users++;
+		pcidipc_task_unlock(&c->pairs_lock);
+	} while (!*pair && !c->dead && resets != c->resets);
+	return *pair ? 0 : c->dead ? -ENODEV : ret;
 }
 
 /* A pair that a reset ended, and that is not created again yet, has no queues to delete. */
@@ -207,7 +220,7 @@ static unsigned poll_pairs(struct pcidipc_poller *poller)
 	for (unsigned i = 0; i < c->max_pairs; i++) {
 		struct pair *p = c->pairs[i];
 
-		if (!p || !p->queue.in_flight)
+		if (!p || (!p->queue.in_flight && !p->parked_first))
 			continue;
 		n += nvme_queue_reap(&p->queue, BUDGET);
 		if (p->parked_first)

@@ -81,6 +81,8 @@ void nvme_queue_stop(struct nvme_queue *q)
 void nvme_queue_start(struct nvme_queue *q)
 {
 	q->stopped = false;
+	for (uint16_t i = 0; i + 1 < q->params.entries; i++)
+		q->commands[i].started = *q->params.clock;
 	nvme_queue_ring(q);
 }
 
@@ -142,7 +144,7 @@ bool nvme_command_over(const struct nvme_queue *q, const struct nvme_command *c,
 {
 	uint32_t limit = ticks && ticks < c->limit ? ticks : c->limit;
 
-	return c->busy && c->limit && *q->params.clock - c->started >= limit;
+	return c->busy && c->limit && *q->params.clock - c->started > limit;
 }
 
 void nvme_queue_fail(struct nvme_queue *q, uint16_t status)

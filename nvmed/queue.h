@@ -98,7 +98,8 @@ void nvme_queue_destroy(struct nvme_queue *q);
 /* As created: empty, from the first entry on. For a controller that was disabled; nothing may be in
  * flight. */
 void nvme_queue_reset(struct nvme_queue *q);
-/* Do not touch the controller; start ends it, and tells what was queued meanwhile. */
+/* Do not touch the controller; start ends it, and tells what was queued meanwhile, whose time
+ * begins then. */
 void nvme_queue_stop(struct nvme_queue *q);
 void nvme_queue_start(struct nvme_queue *q);
 
@@ -117,7 +118,8 @@ bool nvme_queue_ready(const struct nvme_queue *q);
  * `status`. Only when the controller can no longer touch their buffers.
  */
 void nvme_queue_fail(struct nvme_queue *q, uint16_t status);
-/* Is this command in flight for longer than `ticks` or, when 0, than its own limit? */
+/* Is this command in flight for longer than `ticks` or, when 0, than its own limit? It may have
+ * begun just before a tick, so one more has to pass. */
 bool nvme_command_over(const struct nvme_queue *q, const struct nvme_command *c, uint32_t ticks);
 
 static inline uint16_t nvme_command_slot(const struct nvme_queue *q, const struct nvme_command *c)

@@ -169,23 +169,26 @@ static void abort_done(struct nvme_command *command, uint16_t status, uint32_t r
 {
 	struct controller *c = command->arg;
 
+	c->aborts--;
 	/* The aborted command itself, if it was, comes back on its own queue. */
-	if (status || result & 1)
+	if (status < STATUS_GONE && (status || result & 1))
 		pcidipc_warn("%s: Abort: the command was not found or not aborted", c->address);
 }
 
+/* Where the controller takes no more Aborts now, or the admin queue is full, the next tick tries
+ * again. */
 static void send_abort(struct controller *c, struct nvme_queue *q, struct nvme_command *victim)
 {
 	struct nvme_command *slot;
-	struct nvme_sqe *sqe = nvme_queue_get(&c->admin, &slot);
+	struct nvme_sqe *sqe = c->aborts < c->aborts_most ? nvme_queue_get(&c->admin, &slot) : NULL;
 
-	pcidipc_warn("%s: queue %u: command %#x takes longer than %u ticks%s", c->address,
-		     q->params.id, nvme_command_id(q, victim), victim->limit,
-		     sqe ? ": aborting it" : "");
-	victim->aborted = true;
-	victim->started = c->clock;
 	if (!sqe)
 		return;
+	pcidipc_warn("%s: queue %u: command %#x takes longer than %u ticks: aborting it",
+		     c->address, q->params.id, nvme_command_id(q, victim), victim->limit);
+	victim->aborted = true;
+	victim->started = c->clock;
+	c->aborts++;
 	sqe->opcode = nvme_admin_abort_cmd;
 	sqe->cdw10 = htole32((uint32_t)nvme_command_id(q, victim) << 16 | q->params.id);
 	slot->done = abort_done;
@@ -202,7 +205,7 @@ static void reap_all(struct controller *c)
 			nvme_queue_reap(&c->pairs[i]->queue, IO_ENTRIES);
 }
 
-/* One Abort at a time on each queue: ACL may allow no more. True: no way but a reset. */
+/* One Abort in a tick on each queue. True: no way but a reset. */
 static bool look_at_queues(struct controller *c)
 {
 	struct nvme_command *worst = NULL;

@@ -20,7 +20,9 @@
 #include "../../nvmed/nvmed.h"
 
 #define MODEL_QUEUES 8
-#define MODEL_HELD 64
+#define MODEL_HELD 128
+#define MODEL_HOLD 0x100u
+#define MODEL_NSIDS 3000
 
 struct model_queue {
 	struct nvme_sqe *sq;
@@ -34,13 +36,31 @@ static struct model {
 	uint64_t asq, acq, cap;
 	bool stuck_ready, stuck_abort, gone, master;
 	bool hold_io, hold_admin, refuse_abort, heals; /* heals: a reset ends hold_io */
+	uint16_t hold_opcode;			       /* admin: only this one, + MODEL_HOLD */
+	bool slow_ready;			       /* CSTS.RDY does not come by itself */
+	void (*at_status)(void);		       /* CSTS is read */
+	bool mute;				       /* interrupts are lost */
+	unsigned vectors_most, grant; /* 0: as asked for; 1 pair more than `grant` */
+	uint8_t acl;
 	struct model_queue queue[MODEL_QUEUES];
 	struct nvme_sqe held[MODEL_HELD], events[MODEL_HELD];
 	uint16_t held_queue[MODEL_HELD];
 	unsigned nheld, nevents;
-	unsigned aborts, enables, flrs, io_commands, logs[256];
-	uint32_t nsids[1024];
+	unsigned aborts, aborts_held, aborts_worst; /* sent; unanswered now, and at most */
+	unsigned enables, flrs, io_commands, creates, deletes, logs[256];
+	struct nvme_sqe last; /* I/O */
+	uint8_t warnings;
+	uint32_t nsids[MODEL_NSIDS];
+	uint32_t odd_below; /* namespaces below have a block size that cannot be driven */
 	uint64_t blocks;
+	/* Shadow doorbells, where offered: commands run when model_poll looks, or when a doorbell
+	 * is written because the controller said that it sleeps. */
+	bool offers_dbbuf, awake;
+	volatile uint32_t *shadow, *event;
+	unsigned doorbells;
+	/* Called in the middle of masking and unmasking. */
+	void (*at_mask)(void), (*at_unmask)(bool before);
+	unsigned masks, unmasks;
 	uint8_t lbads, mdts;
 	int irq[2];
 	bool masked[2], pending[2];
@@ -50,6 +70,10 @@ static void model_interrupt(unsigned vector)
 {
 	uint64_t one = 1;
 
+	if (m.vectors_most == 1)
+		vector = 0;
+	if (m.mute)
+		return;
 	if (m.masked[vector])
 		m.pending[vector] = true;
 	else if (write(m.irq[vector], &one, sizeof(one)) != sizeof(one))
@@ -85,6 +109,9 @@ static void model_identify(const struct nvme_sqe *sqe)
 		id->cqes = 0x44;
 		id->mdts = m.mdts;
 		id->aerl = 3;
+		id->acl = m.acl;
+		id->oacs = htole16(m.offers_dbbuf ? 1u << 8 : 0);
+		id->vwc = 1;
 		id->oaes = htole32(1u << 8);
 		id->oncs = htole16(0xc);
 		memcpy(id->sn, "\x01serial", 7);
@@ -92,11 +119,12 @@ static void model_identify(const struct nvme_sqe *sqe)
 		struct nvme_id_ns *id = to;
 
 		id->nsze = htole64(m.blocks);
-		id->lbaf[0].ds = m.lbads;
+		id->lbaf[0].ds = sqe->nsid < m.odd_below ? 63 : m.lbads;
+		id->dlfeat = 1u << 3;
 	} else {
 		uint32_t *list = to;
 
-		for (unsigned i = 0, n = 0; i < 1024 && m.nsids[i]; i++)
+		for (unsigned i = 0, n = 0; n < 1024 && i < MODEL_NSIDS && m.nsids[i]; i++)
 			if (m.nsids[i] > sqe->nsid)
 				list[n++] = m.nsids[i];
 	}
@@ -115,6 +143,50 @@ static void model_create(const struct nvme_sqe *sqe, bool cq)
 	q->exists = !cq;
 }
 
+static int model_abort(const struct nvme_sqe *sqe, uint32_t *result)
+{
+	m.aborts++;
+	if (++m.aborts_held > m.aborts_worst)
+		m.aborts_worst = m.aborts_held;
+	*result = 1;
+	for (unsigned i = 0; i < m.nheld && !m.refuse_abort; i++)
+		if (m.held[i].cid == sqe->cdw10 >> 16 && m.held_queue[i] == (sqe->cdw10 & 0xffff)) {
+			*result = 0;
+			model_complete(m.held_queue[i], m.held[i].cid, NVME_SC_ABORT_REQ, 0);
+			m.held[i] = m.held[--m.nheld];
+			m.held_queue[i] = m.held_queue[m.nheld];
+		}
+	if (m.stuck_abort)
+		return -1;
+	m.aborts_held--;
+	return 0;
+}
+
+static void model_log(const struct nvme_sqe *sqe)
+{
+	struct nvme_smart_log *log = (void *)(uintptr_t)sqe->prp1;
+
+	m.logs[sqe->cdw10 & 0xff]++;
+	if ((sqe->cdw10 & 0xff) != NVME_LOG_LID_SMART)
+		return;
+	memset(log, 0, sizeof(*log));
+	log->critical_warning = m.warnings;
+	log->temperature[0] = 300 & 0xff;
+	log->temperature[1] = 300 >> 8;
+	log->avail_spare = 90;
+	log->spare_thresh = 10;
+	log->percent_used = 120;
+	log->data_units_read[0] = 3;
+	log->data_units_written[15] = 1; /* more than 64 bits */
+	log->host_reads[1] = 1;
+	log->host_writes[0] = 5;
+	log->power_cycles[0] = 6;
+	log->power_on_hours[0] = 7;
+	log->unsafe_shutdowns[0] = 8;
+	log->media_errors[0] = 9;
+	log->num_err_log_entries[0] = 10;
+}
+
 /* Status; the result in *result. -1: no answer yet. */
 static int model_admin(const struct nvme_sqe *sqe, uint32_t *result)
 {
@@ -123,29 +195,28 @@ static int model_admin(const struct nvme_sqe *sqe, uint32_t *result)
 		return model_identify(sqe), 0;
 	case nvme_admin_create_cq:
 	case nvme_admin_create_sq:
+		m.creates++;
 		if ((sqe->cdw10 & 0xffff) >= MODEL_QUEUES)
 			abort();
 		return model_create(sqe, sqe->opcode == nvme_admin_create_cq), 0;
 	case nvme_admin_set_features:
-		*result = sqe->cdw10 == NVME_FEAT_FID_NUM_QUEUES ? 1 << 16 | 1 : 0;
+		*result = sqe->cdw10 == NVME_FEAT_FID_NUM_QUEUES ? m.grant << 16 | m.grant : 0;
 		return 0;
 	case nvme_admin_get_log_page:
-		m.logs[sqe->cdw10 & 0xff]++;
+		return model_log(sqe), 0;
+	case nvme_admin_delete_sq:
+	case nvme_admin_delete_cq:
+		m.deletes++;
+		return 0;
+	case nvme_admin_dbbuf:
+		m.shadow = (void *)(uintptr_t)sqe->prp1;
+		m.event = (void *)(uintptr_t)sqe->prp2;
 		return 0;
 	case nvme_admin_async_event:
 		m.events[m.nevents++] = *sqe;
 		return -1;
 	case nvme_admin_abort_cmd:
-		m.aborts++;
-		*result = 1;
-		for (unsigned i = 0; i < m.nheld && !m.refuse_abort; i++)
-			if (m.held[i].cid == sqe->cdw10 >> 16) {
-				*result = 0;
-				model_complete(m.held_queue[i], m.held[i].cid, NVME_SC_ABORT_REQ,
-					       0);
-				m.held[i] = m.held[--m.nheld];
-			}
-		return m.stuck_abort ? -1 : 0;
+		return model_abort(sqe, result);
 	default:
 		return 0;
 	}
@@ -162,9 +233,13 @@ static void model_run(unsigned qid)
 
 		q->head = (q->head + 1) % q->entries;
 		m.io_commands += qid != 0;
-		if (qid ? m.hold_io : m.hold_admin) {
+		if (qid)
+			m.last = sqe;
+		if (qid ? m.hold_io : m.hold_admin || m.hold_opcode == (MODEL_HOLD | sqe.opcode)) {
+			if (m.nheld == MODEL_HELD)
+				abort();
 			m.held_queue[m.nheld] = (uint16_t)qid;
-			m.held[m.nheld++ % MODEL_HELD] = sqe;
+			m.held[m.nheld++] = sqe;
 			continue;
 		}
 		status = qid ? 0 : model_admin(&sqe, &result);
@@ -175,8 +250,22 @@ static void model_run(unsigned qid)
 
 static void model_answer_held(unsigned i, uint16_t status)
 {
-	model_complete(m.held_queue[i], m.held[i].cid, status, 0);
+	uint16_t queue = m.held_queue[i], cid = m.held[i].cid;
+
 	m.held[i] = m.held[--m.nheld];
+	m.held_queue[i] = m.held_queue[m.nheld];
+	model_complete(queue, cid, status, 0);
+}
+
+/* Look at the shadow doorbells of a queue. A controller that goes to sleep says from where on it
+ * wants to hear of more; one that stays awake asks for what is half a queue away. */
+static void model_poll(unsigned qid)
+{
+	struct model_queue *q = &m.queue[qid];
+
+	q->tail = m.shadow[2 * qid];
+	model_run(qid);
+	m.event[2 * qid] = m.awake ? (q->tail + q->entries / 2) % q->entries : q->tail;
 }
 
 static void model_event(uint32_t result)
@@ -191,7 +280,8 @@ static void model_configure(uint32_t value)
 	m.cc = value;
 	if (!(value & 1) && !m.stuck_ready) {
 		m.csts = 0;
-		m.nheld = m.nevents = 0;
+		m.nheld = m.nevents = m.aborts_held = 0;
+		m.shadow = m.event = NULL;
 		m.hold_io = m.hold_io && !m.heals;
 		memset(m.queue, 0, sizeof(m.queue));
 	} else if (value & 1 && !(m.csts & 1)) {
@@ -200,7 +290,7 @@ static void model_configure(uint32_t value)
 						  .cq = (void *)(uintptr_t)m.acq,
 						  .entries = (m.aqa & 0xfff) + 1,
 						  .phase = true};
-		m.csts = 1;
+		m.csts = !m.slow_ready;
 	}
 	if (value & 1u << 14)
 		m.csts |= 2u << 2;
@@ -228,6 +318,8 @@ uint64_t pcidipc_mmio_read_slow(const struct pcidipc_mmio *mmio, uint64_t offset
 	case 0x04:
 		return m.cap >> 32;
 	case 0x1c:
+		if (m.at_status)
+			m.at_status();
 		return m.csts;
 	default:
 		return 0;
@@ -257,8 +349,12 @@ void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, u
 	else if (offset == 0x30 || offset == 0x34)
 		model_address(&m.acq, value, offset == 0x34);
 	else if (offset >= 0x1000 && m.csts & 1 && !(doorbell & 1)) {
+		m.doorbells += doorbell > 1;
 		m.queue[doorbell / 2].tail = (uint32_t)value;
-		model_run(doorbell / 2);
+		if (m.shadow && doorbell > 1)
+			model_poll(doorbell / 2);
+		else
+			model_run(doorbell / 2);
 	}
 }
 
@@ -290,6 +386,8 @@ int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned 
 {
 	(void)pci;
 	(void)least;
+	if (m.vectors_most && most > m.vectors_most)
+		most = m.vectors_most;
 	v->count = most;
 	for (unsigned i = 0; i < most; i++)
 		v->fds[i] = m.irq[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -306,16 +404,27 @@ int pcidipc_vector_ack(int fd)
 void pcidipc_pci_mask(struct pcidipc_pci *pci, unsigned vector)
 {
 	(void)pci;
+	m.masks++;
 	m.masked[vector] = true;
+	if (m.at_mask)
+		m.at_mask();
 }
 
 void pcidipc_pci_unmask(struct pcidipc_pci *pci, unsigned vector)
 {
+	bool fire;
+
 	(void)pci;
+	m.unmasks++;
+	if (m.at_unmask)
+		m.at_unmask(true);
 	m.masked[vector] = false;
-	if (m.pending[vector])
-		model_interrupt(vector);
+	fire = m.pending[vector];
 	m.pending[vector] = false;
+	if (fire)
+		model_interrupt(vector);
+	if (m.at_unmask)
+		m.at_unmask(false);
 }
 
 int pcidipc_dma_create(struct pcidipc_pci *pci, uint64_t bytes, struct pcidipc_dma *dma)
@@ -359,7 +468,7 @@ int pcidipc_pci_unpublish(struct pcidipc_pci *pci, struct pcidipc_service *servi
 /* ---- block serving ---- */
 
 static unsigned disks_served, disks_removed, disks_changed;
-static struct pair *model_pair; /* of the one session */
+static struct pair *model_pair; /* of the session that asks */
 
 int pcidipc_disk_serve(struct pcidipc_loop *l, struct pcidipc_disk *disk, int fd, int admin_fd)
 {
@@ -396,7 +505,7 @@ struct asked {
 
 void pcidipc_block_complete(struct pcidipc_block_io *io, int res)
 {
-	struct asked *a = (void *)(uintptr_t)io->passthrough.iova;
+	struct asked *a = (void *)(uintptr_t)pcidipc_block_request(io)->sqe.user_data;
 
 	if (a->done)
 		abort();

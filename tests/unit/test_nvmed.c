@@ -1,97 +1,34 @@
 // SPDX-License-Identifier: MIT
 /* nvmed against a controller that holds commands, lies, hangs and goes away. */
-#include <CUnit/Basic.h>
-#include <pcidipc/log.h>
 #include <stdio.h>
 
-#include "nvmemodel.h"
+#include "nvmerig.h"
 
-static struct controller *c;
-static bool flag;
-static int start_result;
+/* ---- tasks ---- */
 
-static void start_task(void *arg)
+static void get_task(void *arg)
 {
-	(void)arg;
-	start_result = controller_start(c);
-	if (!start_result) {
-		pairs_start(c);
-		events_start(c);
-		start_result = namespaces_start(c);
-	}
-	if (!start_result)
-		start_result = pair_get(c, &model_pair);
+	start_result = pair_get(c, arg);
 	flag = true;
 }
 
-static void until(const bool *what)
+static void put_task(void *arg)
 {
-	while (!*what)
-		pcidipc_loop_turn(c->loop, true);
+	pair_put(arg);
+	flag = true;
 }
 
-static void begin(void)
+/* As if a command had been in flight for long enough to make the driver look at CSTS. */
+static void watchdog_look(void)
 {
-	memset(&m, 0, sizeof(m));
-	m.cap = 63 | 1ull << 24 | 1ull << 37;
-	m.blocks = 1000;
-	m.lbads = 9;
-	m.mdts = 1;
-	m.nsids[0] = 1;
-	disks_served = disks_removed = disks_changed = 0;
-	c = calloc(1, sizeof(*c));
-	c->tick_ns = 1000000;
-	c->io_limit = c->admin_limit = 4;
-	c->address = "model";
-	CU_ASSERT_EQUAL_FATAL(pcidipc_loop_create(0, &c->loop), 0);
-	flag = false;
-}
+	static struct asked a;
 
-static void start(void)
-{
-	pcidipc_spawn(c->loop, start_task, NULL);
-	until(&flag);
-}
-
-static void finish(void)
-{
-	pcidipc_timer_cancel(&c->watchdog);
-	pcidipc_watch_remove(&c->admin_irq);
-	pcidipc_watch_remove(&c->io_irq);
-	pcidipc_poller_remove(&c->poller);
-	pcidipc_loop_destroy(c->loop);
-	for (unsigned i = 0; i < MAX_PAIRS; i++)
-		if (c->pairs[i]) {
-			nvme_queue_destroy(&c->pairs[i]->queue);
-			free(c->pairs[i]);
-		}
-	for (unsigned i = 0; i < c->nnamespaces; i++)
-		free(c->namespaces[i]);
-	nvme_queue_destroy(&c->admin);
-	pcidipc_pool_destroy(c->dma.pool);
-	close(m.irq[0]);
-	close(m.irq[1]);
-	free(c);
-}
-
-/* Read `blocks` blocks. */
-static void ask(struct asked *a, uint64_t blocks)
-{
-	struct pcidipc_disk *disk = &c->namespaces[0]->disk;
-
-	*a = (struct asked){0};
-	a->rq = calloc(1, sizeof(*a->rq) + sizeof(*a->io) + disk->io_bytes + 64);
-	a->io = (void *)a->rq->priv;
-	*a->io = (struct pcidipc_block_io){.kind = PCIDIPC_BLOCK_READ,
-					   .blocks = blocks,
-					   .nsegments = 1,
-					   .one = {1u << 20, blocks * 512},
-					   .passthrough = {(uintptr_t)a, 0},
-					   .disk = disk};
-	a->io->segments = &a->io->one;
-	a->res = disk->submit(a->io);
-	a->done = a->res != PCIDIPC_PENDING;
-	disk->flush(NULL);
+	m.hold_io = true;
+	ask(&a, 1);
+	m.heals = true;
+	UNTIL(c->recovering);
+	UNTIL(a.done);
+	free(a.rq);
 }
 
 static void test_read(void)
@@ -308,6 +245,262 @@ static void test_absurd(void)
 	refused(silent, -ETIMEDOUT, 0);
 }
 
+/* A command may begin just before a tick: its limit is whole ticks after that. */
+static void test_not_early(void)
+{
+	struct asked a;
+	uint32_t before;
+
+	begin();
+	start();
+	m.hold_io = true;
+	ask(&a, 1);
+	before = c->clock;
+	UNTIL(m.aborts);
+	CU_ASSERT(c->clock - before > c->io_limit);
+	until(&a.done);
+	free(a.rq);
+	finish();
+}
+
+/* Many commands late on two queues: never more Aborts at once than the controller allows. */
+static void limit_aborts(uint8_t acl, unsigned expect)
+{
+	struct asked a[20];
+	struct pair *pairs[2];
+
+	begin();
+	m.acl = acl;
+	start();
+	pairs[0] = model_pair;
+	flag = false;
+	pcidipc_spawn(c->loop, get_task, &pairs[1]);
+	until(&flag);
+	m.hold_io = m.refuse_abort = m.stuck_abort = m.heals = true;
+	for (unsigned i = 0; i < 20; i++) {
+		model_pair = pairs[i % 2];
+		ask(&a[i], 1);
+	}
+	for (unsigned i = 0; i < 20; i++) {
+		until(&a[i].done);
+		CU_ASSERT_EQUAL(a[i].res, -ETIMEDOUT);
+		CU_ASSERT(!a[i].enabled_then);
+		free(a[i].rq);
+	}
+	CU_ASSERT_EQUAL(m.aborts_worst, expect);
+	UNTIL(!c->recovering);
+	CU_ASSERT_EQUAL(c->aborts, 0);
+	CU_ASSERT_EQUAL(m.enables, 2);
+	finish();
+}
+
+static void test_abort_limit(void)
+{
+	limit_aborts(0, 1);
+	limit_aborts(2, 3);
+}
+
+static void answer_all(void)
+{
+	while (m.nheld)
+		model_answer_held(0, 0);
+}
+
+/* All answers come without an interrupt just when the watchdog looks: it takes them, and those that
+ * wait for a slot go on. */
+static void test_lost_interrupt(void)
+{
+	struct asked a[80];
+
+	begin();
+	start();
+	m.mute = m.hold_io = true;
+	for (unsigned i = 0; i < 80; i++)
+		ask(&a[i], 1);
+	m.hold_io = false;
+	m.at_status = answer_all;
+	for (unsigned i = 0; i < 80; i++) {
+		until(&a[i].done);
+		CU_ASSERT_EQUAL(a[i].res, 0);
+		free(a[i].rq);
+	}
+	CU_ASSERT_EQUAL(m.aborts, 0);
+	CU_ASSERT_EQUAL(m.enables, 1);
+	m.mute = false;
+	finish();
+}
+
+/* ---- pairs and resets ---- */
+
+/* The controller fails while a pair is being created or deleted: the command that this waits for
+ * ends, and it is done again, or not needed any more. */
+static void reset_in_get(uint8_t held)
+{
+	struct pair *p = NULL;
+	struct asked a;
+
+	begin();
+	start();
+	m.hold_opcode = MODEL_HOLD | held;
+	flag = false;
+	pcidipc_spawn(c->loop, get_task, &p);
+	UNTIL(m.nheld);
+	m.csts |= CSTS_FATAL;
+	m.hold_opcode = 0;
+	until(&flag);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+	CU_ASSERT_PTR_NOT_EQUAL(p, model_pair);
+	UNTIL(!c->recovering);
+	CU_ASSERT_EQUAL(p->made, c->resets);
+	CU_ASSERT_EQUAL(m.enables, 2);
+	for (unsigned i = 1; i <= 2; i++)
+		CU_ASSERT(m.queue[i].exists);
+	model_pair = p;
+	ask(&a, 1);
+	until(&a.done);
+	CU_ASSERT_EQUAL(a.res, 0);
+	free(a.rq);
+	finish();
+}
+
+static void test_reset_in_get(void)
+{
+	reset_in_get(nvme_admin_create_cq);
+	reset_in_get(nvme_admin_create_sq);
+}
+
+/* A reset has begun, and somebody opens the disk: it waits until the controller works. */
+static void test_get_in_reset(void)
+{
+	struct pair *p = NULL;
+
+	begin();
+	m.offers_dbbuf = true;
+	start();
+	m.csts |= CSTS_FATAL;
+	m.hold_opcode = MODEL_HOLD | nvme_admin_dbbuf;
+	flag = false;
+	watchdog_look();
+	UNTIL(m.nheld); /* enabled, and does not know the shadow doorbells */
+	pcidipc_spawn(c->loop, get_task, &p);
+	for (unsigned i = 0; i < 3; i++) /* it runs, and waits */
+		pcidipc_loop_turn(c->loop, false);
+	CU_ASSERT(!flag);
+	m.hold_opcode = 0;
+	m.shadow = (void *)(uintptr_t)m.held[0].prp1;
+	m.event = (void *)(uintptr_t)m.held[0].prp2;
+	model_answer_held(0, 0);
+	until(&flag);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+	CU_ASSERT_PTR_EQUAL(p->queue.sq_doorbell.shadow, c->shadow + 2 * p->queue.params.id);
+	finish();
+}
+
+static void reset_in_put(uint8_t held)
+{
+	struct pair *p = model_pair;
+	struct asked a;
+
+	begin();
+	start();
+	flag = false;
+	pcidipc_spawn(c->loop, get_task, &p);
+	until(&flag);
+	m.hold_opcode = MODEL_HOLD | held;
+	flag = false;
+	pcidipc_spawn(c->loop, put_task, p);
+	UNTIL(m.nheld);
+	m.csts |= CSTS_FATAL;
+	m.hold_opcode = 0;
+	until(&flag);
+	UNTIL(!c->recovering);
+	CU_ASSERT_EQUAL(m.enables, 2);
+	CU_ASSERT_PTR_NULL(c->pairs[1]);
+	CU_ASSERT(m.queue[1].exists && !m.queue[2].exists);
+	ask(&a, 1);
+	until(&a.done);
+	CU_ASSERT_EQUAL(a.res, 0);
+	free(a.rq);
+	finish();
+}
+
+static void test_reset_in_put(void)
+{
+	reset_in_put(nvme_admin_delete_sq);
+	reset_in_put(nvme_admin_delete_cq);
+}
+
+/* The reset's own command hangs: the controller is given up, and everybody learns of it. */
+static void test_hung_reset(void)
+{
+	struct asked a, late;
+	struct pair *p = NULL;
+
+	begin();
+	start();
+	m.hold_io = true;
+	ask(&a, 1);
+	m.csts |= CSTS_FATAL;
+	m.hold_opcode = MODEL_HOLD | nvme_admin_create_cq;
+	until(&a.done);
+	CU_ASSERT_EQUAL(a.res, -EIO);
+	CU_ASSERT(!a.enabled_then);
+	ask(&late, 1); /* waits for the end of the reset */
+	CU_ASSERT(!late.done);
+	until(&late.done);
+	CU_ASSERT_EQUAL(late.res, -ENODEV);
+	CU_ASSERT(c->dead);
+	CU_ASSERT(!m.master); /* it can reach no memory */
+	UNTIL(disks_removed == 1);
+	flag = false;
+	pcidipc_spawn(c->loop, get_task, &p);
+	until(&flag);
+	CU_ASSERT_EQUAL(start_result, -ENODEV);
+	UNTIL(!c->recovering);
+	free(a.rq);
+	free(late.rq);
+	finish();
+}
+
+static void pass_ticks(uint32_t n)
+{
+	for (uint32_t now = c->clock; c->clock - now < n;) {
+		watchdog_start(c);
+		pcidipc_loop_turn(c->loop, true);
+	}
+}
+
+/* What was queued while the controller came up is not late because that took long. */
+static void test_queued_in_reset(void)
+{
+	struct ringabi_block_health log;
+	struct asked health;
+
+	begin();
+	start();
+	m.csts |= CSTS_FATAL;
+	m.slow_ready = true;
+	watchdog_look();
+	UNTIL(m.enables == 2);
+	prepare(&health, PCIDIPC_BLOCK_HEALTH, 0);
+	health.io->data = &log;
+	submit(&health);
+	pass_ticks(2 * c->admin_limit);
+	m.hold_opcode = MODEL_HOLD | nvme_admin_get_log_page;
+	m.csts = 1;
+	UNTIL(m.nheld);
+	pass_ticks(2);
+	CU_ASSERT(!c->dead);
+	m.hold_opcode = 0;
+	if (m.nheld)
+		model_answer_held(0, 0);
+	until(&health.done);
+	CU_ASSERT_EQUAL(health.res, 0);
+	UNTIL(!c->recovering);
+	free(health.rq);
+	finish();
+}
+
 /* Event index against a walk: does a step from before to now pass the event? */
 static void test_doorbell(void)
 {
@@ -330,6 +523,7 @@ int main(void)
 	unsigned failed;
 
 	pcidipc_log_init("test_nvmed", 0);
+	alarm(60); /* a test that waits for what never comes */
 	CU_initialize_registry();
 	suite = CU_add_suite("nvmed", NULL, NULL);
 	CU_add_test(suite, "start and read, split at MDTS", test_read);
@@ -342,6 +536,14 @@ int main(void)
 	CU_add_test(suite, "completions that lie", test_lies);
 	CU_add_test(suite, "absurd identities", test_absurd);
 	CU_add_test(suite, "event index", test_doorbell);
+	CU_add_test(suite, "no command is late before its time", test_not_early);
+	CU_add_test(suite, "as many Aborts as the controller allows", test_abort_limit);
+	CU_add_test(suite, "a lost interrupt", test_lost_interrupt);
+	CU_add_test(suite, "a reset while a pair is created", test_reset_in_get);
+	CU_add_test(suite, "a pair is wanted during a reset", test_get_in_reset);
+	CU_add_test(suite, "a reset while a pair is deleted", test_reset_in_put);
+	CU_add_test(suite, "a reset whose commands hang", test_hung_reset);
+	CU_add_test(suite, "commands queued during a reset", test_queued_in_reset);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failed = CU_get_number_of_failures();
