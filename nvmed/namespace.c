@@ -47,15 +47,17 @@ static int geometry(struct namespace *ns, const struct nvme_id_ns *id)
 	uint32_t most = ns->controller->max_bytes;
 
 	if (format->ds < 9 || format->ds > 16 || 1u << format->ds > most || le16toh(format->ms)) {
-		pcidipc_warn(
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING,
 			"%s: namespace %u has blocks of 2^%u bytes with %u of metadata: left "
 			"alone; 512 to 65536 bytes, at most %u, without metadata, can be driven",
 			ns->controller->address, ns->nsid, format->ds, le16toh(format->ms), most);
 		return -EOPNOTSUPP;
 	}
 	if (!blocks || blocks > (uint64_t)INT64_MAX >> format->ds) {
-		pcidipc_warn("%s: namespace %u says %llu blocks: left alone",
-			     ns->controller->address, ns->nsid, (unsigned long long)blocks);
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING, "%s: namespace %u says %llu blocks: left alone",
+			ns->controller->address, ns->nsid, (unsigned long long)blocks);
 		return -EOPNOTSUPP;
 	}
 	info->block_bytes = 1u << format->ds;
@@ -112,7 +114,8 @@ static void start_namespace(struct controller *c, uint32_t nsid)
 	ns->nsid = nsid;
 	ns->seen = true;
 	if (examine(ns) || disk_publish(ns)) {
-		pcidipc_warn("%s: namespace %u does not become a disk", c->address, nsid);
+		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: namespace %u does not become a disk",
+					c->address, nsid);
 		free(ns);
 		return;
 	}

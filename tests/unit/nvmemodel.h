@@ -48,7 +48,10 @@ static struct model {
 	unsigned nheld, nevents;
 	unsigned aborts, aborts_held, aborts_worst; /* sent; unanswered now, and at most */
 	unsigned enables, flrs, io_commands, creates, deletes, logs[256];
-	struct nvme_sqe last; /* I/O */
+	struct nvme_sqe last;	     /* I/O */
+	struct nvme_dsm_range range; /* of the last DSM */
+	uint32_t all_of;	     /* and of all cdw12 of I/O */
+	uint16_t answer;	     /* status of the next Get Log Page */
 	uint8_t warnings;
 	uint32_t nsids[MODEL_NSIDS];
 	uint32_t odd_below; /* namespaces below have a block size that cannot be driven */
@@ -203,7 +206,7 @@ static int model_admin(const struct nvme_sqe *sqe, uint32_t *result)
 		*result = sqe->cdw10 == NVME_FEAT_FID_NUM_QUEUES ? m.grant << 16 | m.grant : 0;
 		return 0;
 	case nvme_admin_get_log_page:
-		return model_log(sqe), 0;
+		return model_log(sqe), m.answer;
 	case nvme_admin_delete_sq:
 	case nvme_admin_delete_cq:
 		m.deletes++;
@@ -222,6 +225,14 @@ static int model_admin(const struct nvme_sqe *sqe, uint32_t *result)
 	}
 }
 
+static void model_note(const struct nvme_sqe *sqe)
+{
+	m.last = *sqe;
+	m.all_of &= le32toh(sqe->cdw12);
+	if (sqe->opcode == nvme_cmd_dsm)
+		memcpy(&m.range, (void *)(uintptr_t)le64toh(sqe->prp1), sizeof(m.range));
+}
+
 static void model_run(unsigned qid)
 {
 	struct model_queue *q = &m.queue[qid];
@@ -234,7 +245,7 @@ static void model_run(unsigned qid)
 		q->head = (q->head + 1) % q->entries;
 		m.io_commands += qid != 0;
 		if (qid)
-			m.last = sqe;
+			model_note(&sqe);
 		if (qid ? m.hold_io : m.hold_admin || m.hold_opcode == (MODEL_HOLD | sqe.opcode)) {
 			if (m.nheld == MODEL_HELD)
 				abort();

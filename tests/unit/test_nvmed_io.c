@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: MIT
+/* What nvmed asks of a controller: the commands of each request, shadow doorbells, interrupts that
+ * come while they are masked or between, pairs that are shared, long lists of namespaces. */
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "nvmerig.h"
+
+/* ---- commands ---- */
+
+/* Do one request; the model has its (last) command. */
+static int done(enum pcidipc_block_kind kind, uint64_t blocks, bool fua, bool unmap, void *data)
+{
+	struct asked a;
+	int res;
+
+	prepare(&a, kind, blocks);
+	a.io->lba = 0x100000005ull;
+	a.io->fua = fua;
+	a.io->unmap = unmap;
+	a.io->data = data;
+	submit(&a);
+	until(&a.done);
+	res = a.res;
+	free(a.rq);
+	return res;
+}
+
+static void check_command(uint8_t opcode, uint32_t cdw12)
+{
+	CU_ASSERT_EQUAL(m.last.opcode, opcode);
+	CU_ASSERT_EQUAL(m.last.nsid, htole32(1));
+	CU_ASSERT_EQUAL(m.last.cdw12, htole32(cdw12));
+	CU_ASSERT_EQUAL(m.last.metadata, 0);
+}
+
+static void check_start(void)
+{
+	CU_ASSERT_EQUAL(m.last.cdw10, htole32(5));
+	CU_ASSERT_EQUAL(m.last.cdw11, htole32(1));
+}
+
+static void test_rw(void)
+{
+	begin();
+	start();
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 8, false, false, NULL), 0);
+	check_command(nvme_cmd_read, 7);
+	check_start();
+	CU_ASSERT_EQUAL(m.last.prp1, htole64(1u << 20));
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_WRITE, 8, false, false, NULL), 0);
+	check_command(nvme_cmd_write, 7);
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_WRITE, 8, true, false, NULL), 0);
+	check_command(nvme_cmd_write, 7 | 1u << 30);
+	check_start();
+	/* Force unit access holds for every command of a request. */
+	m.io_commands = 0;
+	m.all_of = ~0u;
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_WRITE, 40, true, false, NULL), 0);
+	CU_ASSERT_EQUAL(m.io_commands, 3);
+	CU_ASSERT_EQUAL(m.all_of & 1u << 30, 1u << 30);
+	finish();
+}
+
+static void test_flush(void)
+{
+	begin();
+	start();
+	CU_ASSERT(c->namespaces[0]->disk.info.flags & RINGABI_BLOCK_VOLATILE_CACHE);
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_FLUSH, 0, false, false, NULL), 0);
+	check_command(nvme_cmd_flush, 0);
+	CU_ASSERT_EQUAL(m.io_commands, 1);
+	CU_ASSERT_EQUAL(m.last.prp1, 0);
+	finish();
+}
+
+static void test_zero(void)
+{
+	begin();
+	start();
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_ZERO, 9, false, false, NULL), 0);
+	check_command(nvme_cmd_write_zeroes, 8);
+	check_start();
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_ZERO, 9, false, true, NULL), 0);
+	check_command(nvme_cmd_write_zeroes, 8 | 1u << 25);
+	m.io_commands = 0;
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_ZERO, 2 * 65536 + 3, false, true, NULL), 0);
+	CU_ASSERT_EQUAL(m.io_commands, 3);
+	check_command(nvme_cmd_write_zeroes, 2 | 1u << 25);
+	CU_ASSERT_EQUAL(m.last.cdw10, htole32(5 + 2 * 65536));
+	c->namespaces[0]->deallocates_zeroes = false;
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_ZERO, 9, false, true, NULL), 0);
+	check_command(nvme_cmd_write_zeroes, 8);
+	finish();
+}
+
+static void check_range(uint64_t start_block, uint32_t blocks)
+{
+	CU_ASSERT_EQUAL(m.range.slba, htole64(start_block));
+	CU_ASSERT_EQUAL(m.range.nlb, htole32(blocks));
+	CU_ASSERT_EQUAL(m.last.cdw10, 0);
+	CU_ASSERT_EQUAL(m.last.cdw11, htole32(4));
+}
+
+static void test_discard(void)
+{
+	begin();
+	start();
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_DISCARD, 9, false, false, NULL), 0);
+	CU_ASSERT_EQUAL(m.last.opcode, nvme_cmd_dsm);
+	check_range(0x100000005ull, 9);
+	m.io_commands = 0;
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_DISCARD, UINT32_MAX + 7ull, false, false, NULL), 0);
+	CU_ASSERT_EQUAL(m.io_commands, 2);
+	check_range(0x100000005ull + UINT32_MAX, 7);
+	finish();
+}
+
+static void test_health(void)
+{
+	struct ringabi_block_health h = {0};
+
+	begin();
+	start();
+	m.warnings = 0xff; /* bits that the interface has no name for stay out */
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_HEALTH, 0, false, false, &h), 0);
+	CU_ASSERT_EQUAL(h.warnings, 0x1f);
+	CU_ASSERT_EQUAL(h.temperature, 300);
+	CU_ASSERT_EQUAL(h.spare, 90);
+	CU_ASSERT_EQUAL(h.spare_limit, 10);
+	CU_ASSERT_EQUAL(h.used, 120);
+	CU_ASSERT_EQUAL(h.bytes_read, 3 * 512000);
+	CU_ASSERT_EQUAL(h.bytes_written, UINT64_MAX);
+	CU_ASSERT_EQUAL(h.reads, 256);
+	CU_ASSERT_EQUAL(h.writes, 5);
+	CU_ASSERT_EQUAL(h.power_cycles, 6);
+	CU_ASSERT_EQUAL(h.power_on_hours, 7);
+	CU_ASSERT_EQUAL(h.unsafe_shutdowns, 8);
+	CU_ASSERT_EQUAL(h.media_errors, 9);
+	CU_ASSERT_EQUAL(h.error_log_entries, 10);
+	CU_ASSERT_EQUAL(m.io_commands, 0);
+	finish();
+}
+
+/* ---- pass-through ---- */
+
+static int pass(struct ringabi_block_passthrough *p, uint64_t iova)
+{
+	struct asked a;
+	int res;
+
+	prepare(&a, PCIDIPC_BLOCK_PASSTHROUGH, 0);
+	a.io->data = p;
+	a.io->passthrough = (struct pcidipc_segment){iova, p->data_bytes};
+	submit(&a);
+	until(&a.done);
+	res = a.res;
+	free(a.rq);
+	return res;
+}
+
+static struct ringabi_block_passthrough admin(uint8_t opcode, uint32_t cdw10, uint32_t bytes)
+{
+	struct ringabi_block_passthrough p = {.kind = RINGABI_BLOCK_PT_NVME_ADMIN,
+					      .data_bytes = bytes,
+					      .command = {opcode, 1, [10] = cdw10}};
+
+	return p;
+}
+
+static void test_passthrough(void)
+{
+	static unsigned char page[4096] __attribute__((aligned(4096)));
+	struct ringabi_block_passthrough p = admin(nvme_admin_identify, 1, 4096);
+
+	begin();
+	start();
+	p.command[6] = p.command[8] = 0xdead; /* pointers are the driver's business */
+	CU_ASSERT_EQUAL(pass(&p, (uintptr_t)page), 0);
+	CU_ASSERT_EQUAL(p.status, 0);
+	CU_ASSERT_EQUAL(memcmp(page + 4, "\x01serial", 7), 0);
+	p = admin(nvme_admin_get_features, NVME_FEAT_FID_NUM_QUEUES, 0);
+	CU_ASSERT_EQUAL(pass(&p, 0), 0);
+	p = admin(nvme_admin_get_log_page, NVME_LOG_LID_SMART | 127u << 16, 512);
+	m.answer = 0x2002;
+	CU_ASSERT_EQUAL(pass(&p, (uintptr_t)page), -EIO);
+	CU_ASSERT_EQUAL(p.status, 0x2002);
+	m.answer = 0;
+	p = admin(nvme_admin_format_nvm, 0, 0);
+	CU_ASSERT_EQUAL(pass(&p, 0), -EACCES);
+	p = admin(nvme_admin_identify, 1, 4095);
+	CU_ASSERT_EQUAL(pass(&p, (uintptr_t)page), -EINVAL);
+	finish();
+}
+
+/* It has a limit of its own, and a controller that does not answer is reset. */
+static void test_passthrough_hangs(void)
+{
+	static unsigned char page[4096] __attribute__((aligned(4096)));
+	struct ringabi_block_passthrough p = admin(nvme_admin_identify, 1, 4096);
+
+	begin();
+	c->admin_limit = 1000000;
+	start();
+	p.timeout_ms = 2; /* ticks of 1 ms */
+	m.hold_opcode = MODEL_HOLD | nvme_admin_identify;
+	CU_ASSERT_EQUAL(pass(&p, (uintptr_t)page), -ETIMEDOUT);
+	m.hold_opcode = 0;
+	UNTIL(!c->recovering);
+	CU_ASSERT_EQUAL(m.enables, 2);
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+	finish();
+}
+
+/* ---- shadow doorbells ---- */
+
+/* A controller that is awake is not written to, and finds its commands all the same; one that
+ * sleeps is, once for all that were queued together. */
+static void test_doorbell_buffers(void)
+{
+	struct asked a[200];
+	unsigned before;
+
+	begin();
+	m.offers_dbbuf = true;
+	start();
+	CU_ASSERT_PTR_NOT_NULL_FATAL(c->shadow);
+	CU_ASSERT_PTR_EQUAL(m.shadow, c->shadow);
+	for (unsigned i = 0; i < 200; i++) { /* asleep after each: several rounds of the queue */
+		before = m.doorbells;
+		ask(&a[i], 1);
+		CU_ASSERT_EQUAL(m.doorbells, before + 1);
+		until(&a[i].done);
+		CU_ASSERT_EQUAL(a[i].res, 0);
+		free(a[i].rq);
+	}
+	m.awake = true;
+	model_poll(1);
+	before = m.doorbells;
+	for (unsigned i = 0; i < 200; i++) {
+		ask(&a[i], 1);
+		CU_ASSERT_EQUAL(m.doorbells, before);
+		CU_ASSERT(!a[i].done);
+		model_poll(1);
+		until(&a[i].done);
+		CU_ASSERT_EQUAL(a[i].res, 0);
+		free(a[i].rq);
+	}
+	m.awake = false;
+	model_poll(1);
+	ask(&a[0], 40); /* three commands */
+	CU_ASSERT_EQUAL(m.doorbells, before + 1);
+	until(&a[0].done);
+	free(a[0].rq);
+	finish();
+}
+
+/* A reset ends them, and sets them up again with the indices at zero. */
+static void test_doorbell_buffers_reset(void)
+{
+	struct asked a;
+
+	begin();
+	m.offers_dbbuf = true;
+	start();
+	for (unsigned i = 0; i < 5; i++)
+		CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+	m.hold_io = m.heals = true;
+	m.csts |= CSTS_FATAL;
+	ask(&a, 1);
+	until(&a.done);
+	CU_ASSERT_EQUAL(a.res, -EIO);
+	free(a.rq);
+	UNTIL(!c->recovering);
+	CU_ASSERT_PTR_EQUAL(m.shadow, c->shadow);
+	CU_ASSERT_EQUAL(c->shadow[2], 0);
+	for (unsigned i = 0; i < 5; i++)
+		CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+	CU_ASSERT_EQUAL(c->shadow[2], 5);
+	finish();
+}
+
+/* ---- interrupts ---- */
+
+static unsigned moments; /* how often the hook may still answer one */
+
+static void answer_one(void)
+{
+	if (m.nheld && moments) {
+		moments--;
+		model_answer_held(0, 0);
+	}
+}
+
+static void answer_before(bool before)
+{
+	if (before)
+		answer_one();
+}
+
+static void answer_after(bool before)
+{
+	if (!before)
+		answer_one();
+}
+
+/*
+ * `n` commands in flight; the first is answered, and each further one at the worst moment: while
+ * the driver masks, unmasks, or has just unmasked. None is forgotten.
+ */
+static void race(void (*at_mask)(void), void (*at_unmask)(bool before), unsigned vectors)
+{
+	struct asked a[50];
+
+	begin();
+	m.vectors_most = vectors;
+	start();
+	m.hold_io = true;
+	for (unsigned i = 0; i < 50; i++)
+		ask(&a[i], 1);
+	m.at_mask = at_mask;
+	m.at_unmask = at_unmask;
+	c->io_limit = 1000000;
+	for (unsigned i = 0; i < 50; i++) {
+		unsigned held = m.nheld;
+
+		moments = 1;
+		answer_one();
+		moments = 1; /* and one more in the hook */
+		UNTIL(m.nheld <= held - 2 || !m.nheld);
+	}
+	for (unsigned i = 0; i < 50; i++) {
+		until(&a[i].done);
+		CU_ASSERT_EQUAL(a[i].res, 0);
+		free(a[i].rq);
+	}
+	CU_ASSERT(m.masks > 0 && m.unmasks > 0);
+	CU_ASSERT_EQUAL(m.aborts, 0);
+	CU_ASSERT_EQUAL(m.enables, 1);
+	finish();
+}
+
+static void test_races(void)
+{
+	race(answer_one, NULL, 2);
+	race(NULL, answer_before, 2);
+	race(NULL, answer_after, 2);
+}
+
+/* One vector for both kinds of queues: events, admin commands and I/O all get through it. */
+static void test_one_vector(void)
+{
+	struct ringabi_block_health h;
+
+	race(answer_one, NULL, 1);
+	race(NULL, answer_before, 1);
+	race(NULL, answer_after, 1);
+	begin();
+	m.vectors_most = 1;
+	start();
+	CU_ASSERT_EQUAL(start_result, 0);
+	for (unsigned i = 0; i < 20; i++) {
+		CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 20, false, false, NULL), 0);
+		CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_HEALTH, 0, false, false, &h), 0);
+		model_event(1 | NVME_LOG_LID_SMART << 16);
+		UNTIL(m.nevents == 4);
+	}
+	CU_ASSERT_EQUAL(m.logs[NVME_LOG_LID_SMART], 40);
+	CU_ASSERT_EQUAL(m.enables, 1);
+	finish();
+}
+
+/* ---- pairs ---- */
+
+static struct pair *got;
+
+static void get_task(void *arg)
+{
+	*(int *)arg = pair_get(c, &got);
+	flag = true;
+}
+
+static struct pair *get(void)
+{
+	int ret;
+
+	flag = false;
+	pcidipc_spawn(c->loop, get_task, &ret);
+	until(&flag);
+	CU_ASSERT_EQUAL(ret, 0);
+	return got;
+}
+
+static void put_task(void *arg)
+{
+	pair_put(arg);
+	flag = true;
+}
+
+static void put(struct pair *p)
+{
+	flag = false;
+	pcidipc_spawn(c->loop, put_task, p);
+	until(&flag);
+}
+
+/* Two pairs for five sessions: each has as many users as it can, and goes with its last. */
+static void test_sharing(void)
+{
+	struct pair *p[5];
+
+	begin();
+	start();
+	p[0] = model_pair;
+	for (unsigned i = 1; i < 5; i++)
+		p[i] = get();
+	CU_ASSERT_PTR_NOT_EQUAL(p[0], p[1]);
+	CU_ASSERT_EQUAL(p[0]->users + p[1]->users, 5);
+	CU_ASSERT(p[0]->users == 2 || p[0]->users == 3);
+	CU_ASSERT_EQUAL(m.creates, 4);
+	for (unsigned i = 0; i < 5; i++) {
+		model_pair = p[i];
+		CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+	}
+	for (unsigned i = 2; i < 5; i++)
+		put(p[i]);
+	CU_ASSERT_EQUAL(m.deletes, 0);
+	CU_ASSERT_EQUAL(p[0]->users + p[1]->users, 2);
+	put(p[1]);
+	CU_ASSERT_EQUAL(m.deletes, 2);
+	model_pair = p[0];
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+	p[1] = get(); /* its own again */
+	CU_ASSERT_PTR_NOT_EQUAL(p[1], p[0]);
+	CU_ASSERT_EQUAL(m.creates, 6);
+	finish();
+}
+
+/* ---- namespaces ---- */
+
+/* The controller lists 1024 at a time. */
+static void test_long_list(void)
+{
+	begin();
+	for (unsigned i = 0; i < 2500; i++)
+		m.nsids[i] = i + 1;
+	m.odd_below = 2400; /* so that those that can be driven come late */
+	start();
+	CU_ASSERT_EQUAL(start_result, 0);
+	CU_ASSERT_EQUAL(disks_served, 101);
+	CU_ASSERT_EQUAL(c->nnamespaces, 101);
+	CU_ASSERT_EQUAL(c->namespaces[0]->nsid, 2400);
+	CU_ASSERT_EQUAL(c->namespaces[100]->nsid, 2500);
+	finish();
+}
+
+/* A list that is full to its last entry, and ends there; and more than can be served. */
+static void test_full_list(void)
+{
+	begin();
+	for (unsigned i = 0; i < 1024; i++)
+		m.nsids[i] = i + 1;
+	m.odd_below = 1000;
+	start();
+	CU_ASSERT_EQUAL(start_result, 0);
+	CU_ASSERT_EQUAL(disks_served, 25);
+	finish();
+	begin();
+	for (unsigned i = 0; i < 1024; i++)
+		m.nsids[i] = 2 * i + 1;
+	start();
+	CU_ASSERT_EQUAL(start_result, 0);
+	CU_ASSERT_EQUAL(disks_served, MAX_NAMESPACES);
+	finish();
+}
+
+/* ---- messages ---- */
+
+static void many_warnings(void)
+{
+	for (unsigned i = 0; i < 100; i++) {
+		m.warnings = i < 50 ? 4 : 5;
+		model_event(1 | NVME_LOG_LID_SMART << 16);
+		UNTIL(m.nevents == 4);
+	}
+}
+
+static unsigned lines_of(void (*call)(void), const char *text)
+{
+	int saved = dup(STDERR_FILENO), log = memfd_create("log", MFD_CLOEXEC);
+	char said[1 << 14], *at = said;
+	unsigned n = 0;
+	ssize_t bytes;
+
+	dup2(log, STDERR_FILENO);
+	call();
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	bytes = pread(log, said, sizeof(said) - 1, 0);
+	said[bytes > 0 ? bytes : 0] = 0;
+	close(log);
+	for (; (at = strstr(at, text)); at++)
+		n++;
+	return n;
+}
+
+/* Every event is looked at; what is told is what is new. */
+static void test_warnings(void)
+{
+	begin();
+	start();
+	pcidipc_log_init("test_nvmed_io", PCIDIPC_WARNING);
+	CU_ASSERT_EQUAL(lines_of(many_warnings, "critical warning"), 2);
+	CU_ASSERT_EQUAL(m.logs[NVME_LOG_LID_SMART], 100);
+	c->told_at -= 60000000000ull; /* a minute later */
+	CU_ASSERT_EQUAL(lines_of(many_warnings, "critical warning"), 2);
+	pcidipc_log_init("test_nvmed_io", 0);
+	finish();
+}
+
+int main(void)
+{
+	CU_pSuite suite;
+	unsigned failed;
+
+	pcidipc_log_init("test_nvmed_io", 0);
+	alarm(60); /* a test that waits for what never comes */
+	CU_initialize_registry();
+	suite = CU_add_suite("nvmed's commands", NULL, NULL);
+	CU_add_test(suite, "read, write, force unit access", test_rw);
+	CU_add_test(suite, "flush", test_flush);
+	CU_add_test(suite, "write zeroes", test_zero);
+	CU_add_test(suite, "discard", test_discard);
+	CU_add_test(suite, "health", test_health);
+	CU_add_test(suite, "pass-through", test_passthrough);
+	CU_add_test(suite, "pass-through that hangs", test_passthrough_hangs);
+	CU_add_test(suite, "shadow doorbells", test_doorbell_buffers);
+	CU_add_test(suite, "shadow doorbells after a reset", test_doorbell_buffers_reset);
+	CU_add_test(suite, "completions while masking and unmasking", test_races);
+	CU_add_test(suite, "one vector for all", test_one_vector);
+	CU_add_test(suite, "pairs are shared", test_sharing);
+	CU_add_test(suite, "a list of 2500 namespaces", test_long_list);
+	CU_add_test(suite, "full lists", test_full_list);
+	CU_add_test(suite, "a warning is told once", test_warnings);
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failed = CU_get_number_of_failures();
+	CU_cleanup_registry();
+	return failed != 0;
+}
