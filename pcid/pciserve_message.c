@@ -24,7 +24,7 @@ static void alloc_vectors(struct pcid_driver *d, int channel, const struct ringa
 
 	if (d->function) {
 		pcidipc_task_lock(&d->bus_lock);
-		n = pcid_irq_alloc(d, m->least, m->most, fds);
+		n = d->quiet ? -ENODEV : pcid_irq_alloc(d, m->least, m->most, fds);
 		pcidipc_task_unlock(&d->bus_lock);
 	}
 	reply.kind = n > 0 ? d->irq.kind : 0;
@@ -71,17 +71,19 @@ static void add_hole(struct ringabi_map_region_reply *r, uint64_t offset, uint64
 static int open_region(struct pcid_driver *d, uint32_t bar, struct ringabi_map_region_reply *r)
 {
 	struct pcid_function *f = d->function;
+	uint64_t offset = 0;
 	int fd;
 
-	if (!f)
+	if (!f || d->quiet)
 		return -ENODEV;
 	if (bar >= PCID_BARS)
 		return -EINVAL;
 	if (!f->bars[bar].bytes)
 		return -ENXIO;
-	fd = f->bus->ops->region_fd(f, bar, (uint64_t *)&r->offset);
+	fd = f->bus->ops->region_fd(f, bar, &offset);
 	if (fd < 0)
 		return fd;
+	r->offset = offset;
 	r->bytes = f->bars[bar].bytes;
 	if (f->msix.cap && f->msix.bar == bar)
 		add_hole(r, f->msix.offset, 16ull * f->msix.count);
@@ -128,7 +130,9 @@ static void publish(struct pcid_driver *d, int channel, const struct ringabi_pub
 
 	if (!ret)
 		ret = text_ok(m->suffix, sizeof(m->suffix), true, 0);
-	if (ret)
+	if (d->quiet) /* it would be taken when the next process wants it */
+		ret = -ENODEV;
+	else if (ret)
 		pcidipc_log_ratelimited(
 			PCIDIPC_WARNING,
 			"%s: a service's kind must be 1 to 15 letters, its suffix up to 15 letters "
@@ -148,9 +152,9 @@ static void publish(struct pcid_driver *d, int channel, const struct ringabi_pub
 static void announce(struct pcid_driver *d, int channel, const struct ringabi_announce *m)
 {
 	struct ringabi_msg reply = {0};
+	int ret = d->quiet ? -ENODEV : pcid_child_announce(d, m);
 
-	pcidipc_channel_reply(channel, &m->msg, &reply, sizeof(reply), pcid_child_announce(d, m),
-			      NULL, 0);
+	pcidipc_channel_reply(channel, &m->msg, &reply, sizeof(reply), ret, NULL, 0);
 }
 
 void pcid_message(struct pcidipc_session *session, struct pcidipc_packet *packet)

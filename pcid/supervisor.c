@@ -386,9 +386,9 @@ static void release(struct pcid_driver *d)
 
 static void clean_up(struct pcid_driver *d)
 {
-	if (d->stop < PCID_STOP_REMOVED && !d->pcid->stopping)
-		pcid_services_wait(d);
 	pcid_driver_quiesce(d);
+	if (d->stop < PCID_STOP_REMOVED && !d->pcid->stopping)
+		pcid_services_wait(d); /* from now on it publishes nothing more */
 	pcid_children_remove(d, PCID_STOP_REMOVED);
 	pcidipc_scheme_end_sessions(&d->scheme);
 	pcid_output_close(d->output);

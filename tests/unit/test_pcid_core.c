@@ -326,16 +326,35 @@ static void test_pools(void)
 	core_finish();
 }
 
+static int announce(uint32_t number, const char *path, uint8_t class_code, uint32_t interface)
+{
+	struct ringabi_announce m = {
+		.msg = {.type = RINGABI_MSG_ANNOUNCE, .size = sizeof(m)},
+		.child = number,
+		.interface = interface,
+		.vendor = 0x46f4,
+		.product = 1,
+		.class_code = class_code,
+		.name = "stick",
+	};
+	struct pcidipc_packet reply;
+
+	snprintf(m.path, sizeof(m.path), "%s", path);
+	return pcidipc_consumer_ask(pcidipc_pci_consumer(pci), &m.msg, NULL, 0, &reply);
+}
+
 static void quiesce(struct core_rig *r, void *arg)
 {
 	(void)arg;
 	pcid_driver_quiesce(r->driver);
 }
 
-/* What a dead driver left in its ring does not start a stopped function again. */
+/* What a dead driver left in its ring and its channel does not start a stopped function again. */
 static void test_nothing_after_the_end(void)
 {
 	struct io_uring_sqe write = core_sqe(RINGABI_PCI_MMIO_WRITE, 0x100, 0, 4, 1);
+	struct pcidipc_vectors vectors;
+	struct pcidipc_service service;
 	unsigned parked = 0;
 
 	core_begin();
@@ -351,6 +370,12 @@ static void test_nothing_after_the_end(void)
 	CU_ASSERT_EQUAL(cqe.res, -ENODEV);
 	CU_ASSERT_EQUAL(pcidipc_pci_enable(pci, true, true), -ENODEV);
 	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_MMIO_WRITE, 0x100, 0, 4, 1), -ENODEV);
+	CU_ASSERT_EQUAL(pcidipc_pci_publish(pci, "disk", "n1", &service), -ENODEV);
+	CU_ASSERT_EQUAL(pcidipc_pci_alloc_vectors(pci, 1, 1, &vectors), -ENODEV);
+	CU_ASSERT_EQUAL(announce(1, "1-1:1.0", 3, RINGABI_INTERFACE_USB), -ENODEV);
+	CU_ASSERT_EQUAL(rig.driver->nservices, 0);
+	CU_ASSERT_EQUAL(rig.driver->irq.count, 0);
+	CU_ASSERT_EQUAL(rig.driver->nchildren, 0);
 	CU_ASSERT_EQUAL(rig.fake->regs[0x100], 0);
 	CU_ASSERT_STRING_EQUAL(rig.fake->log, "R");
 	core_finish();
@@ -485,23 +510,6 @@ static void test_sweep(void)
 }
 
 /* ---- children ---- */
-
-static int announce(uint32_t number, const char *path, uint8_t class_code, uint32_t interface)
-{
-	struct ringabi_announce m = {
-		.msg = {.type = RINGABI_MSG_ANNOUNCE, .size = sizeof(m)},
-		.child = number,
-		.interface = interface,
-		.vendor = 0x46f4,
-		.product = 1,
-		.class_code = class_code,
-		.name = "stick",
-	};
-	struct pcidipc_packet reply;
-
-	snprintf(m.path, sizeof(m.path), "%s", path);
-	return pcidipc_consumer_ask(pcidipc_pci_consumer(pci), &m.msg, NULL, 0, &reply);
-}
 
 static void test_children(void)
 {
