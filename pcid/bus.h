@@ -126,7 +126,10 @@ struct pcid_bus_ops {
 	void (*release)(struct pcid_function *f);
 	/* (task) */
 	int (*enable)(struct pcid_function *f, bool decode, bool master);
-	/* Reset; pools stay mapped, vectors are freed. -EOPNOTSUPP. (task) */
+	/*
+	 * Stop DMA, free the vectors, reset; pools stay mapped. -EOPNOTSUPP: there is no reset, the rest was done.
+	 * (task)
+	 */
 	int (*reset)(struct pcid_function *f);
 
 	/* An fd to mmap BAR `bar` at *offset, or -EOPNOTSUPP: registers go through mmio_read and _write. (task) */

@@ -101,8 +101,7 @@ int pcid_function_reset(struct pcid_driver *d)
 	d->resetting = true;
 	ret = d->function->bus->ops->reset(d->function);
 	d->resetting = false;
-	if (!ret)
-		pcid_irq_free(d, true);
+	pcid_irq_free(d, !ret); /* also when there is no reset: the bus stopped the function then */
 	pcid_parked_run(d);
 	return ret;
 }

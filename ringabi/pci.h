@@ -84,7 +84,7 @@ RINGABI_AT(ringabi_pci_arg, value, 8);
 
 /*
  * RESET: reset the function. Decoding, bus mastering and vectors are off afterwards as after
- * power-on, pools stay mapped. -EOPNOTSUPP: the function has no reset.
+ * power-on, pools stay mapped. -EOPNOTSUPP: the function has no reset; they are off all the same.
  */
 #define RINGABI_PCI_RESET RINGABI_PCI_CMD(13u)
 

@@ -83,9 +83,9 @@ static int reset(struct pcid_function *f)
 	note(fake, 'R');
 	while (fake->hold_reset)
 		pcidipc_task_yield();
+	free_vectors(fake);
 	if (fake->reset_error)
 		return fake->reset_error;
-	free_vectors(fake);
 	memset(fake->regs, 0, sizeof(fake->regs));
 	return 0;
 }

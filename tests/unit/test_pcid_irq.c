@@ -513,9 +513,13 @@ static void test_reset(void)
 	CU_ASSERT_TRUE(arrives(2));
 	rig.fake->reset_error = -EOPNOTSUPP;
 	CU_ASSERT_EQUAL(pcidipc_pci_reset(pci), -EOPNOTSUPP);
+	CU_ASSERT_EQUAL(pcidipc_pci_mask_sync(pci, 0, true), -ERANGE);
+	for (unsigned i = 0; i < vectors.count; i++)
+		close(vectors.fds[i]);
+	CU_ASSERT_EQUAL(pcidipc_pci_alloc_vectors(pci, 1, 3, &vectors), 0);
 	raise_vector(2);
 	CU_ASSERT_TRUE(arrives(2));
-	CU_ASSERT_STRING_EQUAL(rig.fake->log, "ERR");
+	CU_ASSERT_STRING_EQUAL(rig.fake->log, "ERRf");
 	finish_vectors();
 }
 
