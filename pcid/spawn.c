@@ -29,6 +29,7 @@
 #define IMAGE_FD 6  /* until exec: the executable */
 #define SAFE_FD 16  /* above all of these */
 #define MAX_FILES 4096
+#define MAX_LOCKED (8u << 20) /* what the kernel gives users, since 5.16 */
 #define MAX_ENV 32
 
 enum step {
@@ -157,10 +158,18 @@ static int limit(int resource, rlim_t most)
 	return setrlimit(resource, &new);
 }
 
-/* No core: it would hold clients' data. */
+/*
+ * No core: it would hold clients' data. Memory that a device reaches is pinned by pcid, under
+ * quotas, so a driver needs to lock little. Not limited: address space (pools reserve theirs in
+ * terabytes and use little of it), files' sizes (pools are files) and processes (they are counted
+ * per user, so one driver's would be another's).
+ */
 static int set_limits(void)
 {
-	return limit(RLIMIT_CORE, 0) || limit(RLIMIT_NOFILE, MAX_FILES) ? -1 : 0;
+	return limit(RLIMIT_CORE, 0) || limit(RLIMIT_NOFILE, MAX_FILES) ||
+			       limit(RLIMIT_MEMLOCK, MAX_LOCKED)
+		       ? -1
+		       : 0;
 }
 
 /* What an exec by uid 0 could gain is bounded here; without the right to do so there is nothing to

@@ -47,7 +47,8 @@ static __attribute__((noreturn)) void run_child(char **argv, const struct qemu_e
 	keep(ends->ram);
 	keep(ends->firmware);
 	execvp(argv[0], argv);
-	dprintf(STDERR_FILENO, "cannot run %s: %s\n", argv[0], strerror(errno));
+	dprintf(STDERR_FILENO, "cannot run %s: %s%s\n", argv[0], strerror(errno),
+		errno == ENOENT ? " (install qemu-system-x86, or see qemu in pcid.conf(5))" : "");
 	_exit(127);
 }
 
