@@ -51,9 +51,9 @@ PROGRAMS := $(if $(wildcard pcid/main.c),$(B)/bin/pcid) $(if $(wildcard pcid/ctl
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 QEMU_TESTS := $(patsubst tests/qemu/%.c,$(B)/tests/%,$(QEMU_SRC))
 
-.PHONY: all tests clean
+.PHONY: all tests examples clean
 all: $(LIB_SO) $(B)/lib/libpcidipc.so $(PROGRAMS)
-tests: all $(UNIT_TESTS) $(QEMU_TESTS)
+tests: all examples $(UNIT_TESTS) $(QEMU_TESTS)
 
 # What is compiled in and may change from one make to the next (install with another PREFIX): rebuilt when it does.
 PATHS := -DPCID_DRIVER_DIR='"$(LIBEXECDIR)"' -DPCID_CONFIG_DIR='"$(SYSCONFDIR)/pcid.d"'
@@ -91,6 +91,13 @@ $(B)/bin/pcidctl: $(call objs,$(CTL_SRC)) $(LIB_A)
 	$(link) $(LIB_LIBS) $(CTL_LIBS)
 $(B)/bin/nvmed: $(call objs,$(NVMED_SRC)) $(LIB_A)
 	$(link) $(LIB_LIBS) $(NVMED_LIBS)
+
+# ---- examples: what docs/driver-guide.md and the README show, against the public headers only ----
+
+EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
+examples: $(EXAMPLES)
+$(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
+	$(link) $(LIB_LIBS)
 
 # Tests reach into the objects they test, so they link those and the static library. nvmed's and pcid's main.c stay out.
 TEST_OBJS := $(call objs,$(filter-out %/main.c,$(NVMED_SRC) $(PCID_SRC)))

@@ -124,6 +124,7 @@ run_fuzz()
 }
 
 run_script abi
+B=$B run_script examples
 run_script model
 run_fuzz
 

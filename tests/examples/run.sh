@@ -1,0 +1,91 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The programs of examples/ do what they say, on a QEMU bus. The last line is "examples: N passed, N failed". Environment: B.
+set -u
+
+cd "$(dirname "$0")/../.." || exit 1
+B=$(realpath "${B:-build}") || exit 1
+dir=$(mktemp -d "${TMPDIR:-/tmp}/pcid-examples.XXXXXX") || exit 1
+chmod 755 "$dir"
+export PCID_RUNTIME_DIR="$dir/run"
+pcid=
+passed=0
+failed=0
+
+clean_up()
+{
+	[ -z "$pcid" ] || { kill "$pcid" && wait "$pcid"; } 2>/dev/null
+	rm -rf "$dir"
+}
+trap clean_up EXIT
+trap 'exit 143' INT TERM HUP
+
+# what, expected, command ...: it must succeed and print just that
+prints()
+{
+	what=$1 expected=$2
+	shift 2
+	if out=$(timeout 60 "$@" 2>&1) && [ "$out" = "$expected" ]; then
+		passed=$((passed + 1))
+		return
+	fi
+	failed=$((failed + 1))
+	echo "FAILED: $what: expected \"$expected\", got \"$out\""
+}
+
+fails()
+{
+	what=$1 expected=$2
+	shift 2
+	out=$(timeout 60 "$@" 2>&1)
+	if [ $? -eq 1 ] && [ "$out" = "$expected" ]; then
+		passed=$((passed + 1))
+		return
+	fi
+	failed=$((failed + 1))
+	echo "FAILED: $what: expected \"$expected\", got \"$out\""
+}
+
+# config, QEMU's arguments ...
+start_pcid()
+{
+	config=$1
+	shift
+	mkfifo "$dir/ready" || exit 1
+	"$B/bin/pcid" --driver-dir "$driver_dir" --config "$config" --ready-fd 9 -- "$@" 9>"$dir/ready" >>"$dir/log" 2>&1 \
+		</dev/null &
+	pcid=$!
+	timeout 60 head -c 1 "$dir/ready" >/dev/null
+	rm "$dir/ready"
+}
+
+stop_pcid()
+{
+	kill "$pcid" && wait "$pcid"
+	pcid=
+}
+
+driver_dir=$B/examples
+start_pcid examples/edu.conf -device edu
+prints "5!" 120 "$B/examples/factorial" 5
+prints "12!" 479001600 "$B/examples/factorial" 12
+prints "0!" 1 "$B/examples/factorial" 0
+fails "13!" "factorial: Numerical result out of range" "$B/examples/factorial" 13
+prints "the driver's interrupts: two for DMA and three for factorials" \
+	"masked 5, unmasked 5" sh -c "'$B/bin/pcidctl' irq --json | tr -d ' \n' |
+		sed 's/.*\"masks\":\([0-9]*\),\"unmasks\":\([0-9]*\).*/masked \1, unmasked \2/'"
+stop_pcid
+
+driver_dir=$B/bin
+head -c 1048576 /dev/urandom >"$dir/disk.img"
+cat >"$dir/nvme.conf" <<END
+driver "nvmed" { class = 1 subclass = 8 interface = 2 command = "nvmed" service = "nvme" }
+END
+start_pcid "$dir/nvme.conf" -drive "file=$dir/disk.img,if=none,id=d,format=raw" -device nvme,drive=d,serial=1
+prints "the disk's first bytes" "$(head -c 4096 "$dir/disk.img" | sha256sum)" \
+	sh -c "'$B/examples/disk' nvme0n1 | sha256sum"
+fails "a disk that is not there" "disk: No such file or directory" "$B/examples/disk" nvme9n1
+stop_pcid
+
+[ $failed -eq 0 ] || tail -n 30 "$dir/log"
+echo "examples: $passed passed, $failed failed"
