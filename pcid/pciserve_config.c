@@ -117,6 +117,8 @@ int pcid_config_writable(const struct pcid_function *f, unsigned offset, unsigne
 {
 	if (offset + width > f->config_bytes)
 		return -ENXIO;
+	if (offset >= HEADER_BYTES && f->ncaps == PCID_MAX_CAPS)
+		return -EPERM; /* there may be more, and nobody knows what lies where */
 	if (offset < HEADER_BYTES)
 		return f->header_type == 0 && header_writable(offset, width) ? 0 : -EPERM;
 	for (unsigned i = 0; i < f->ncaps; i++) {

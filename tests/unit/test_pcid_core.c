@@ -153,6 +153,10 @@ static void test_config_filter(void)
 	fake->f.header_type = 1;
 	CU_ASSERT_EQUAL(pcid_config_writable(&fake->f, 0x3c, 1, 5), -EPERM);
 	CU_ASSERT_EQUAL(pcid_config_writable(&fake->f, 0x3e, 2, 0x40), -EPERM);
+	fake->f.header_type = 0;
+	fake->f.ncaps = PCID_MAX_CAPS; /* what came after the last one we do not know */
+	CU_ASSERT_EQUAL(pcid_config_writable(&fake->f, 0xc4, 4, 1), -EPERM);
+	CU_ASSERT_EQUAL(pcid_config_writable(&fake->f, 0x3c, 1, 5), 0);
 	fake_bus_destroy(fake);
 	pcidipc_loop_destroy(l);
 }
