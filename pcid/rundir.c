@@ -84,7 +84,8 @@ int pcid_rundir_open(struct pcid *pcid)
 			    "may write in it",
 			    path);
 	else if (ret && ret != -EMSGSIZE)
-		pcidipc_err("runtime directory %s: %s", path, strerror(-ret));
+		pcidipc_err("runtime directory %s: %s%s", path, strerror(-ret),
+			    ret == -EACCES ? " (for another one: --runtime-dir)" : "");
 	if (ret)
 		pcid_rundir_close(pcid);
 	return ret;

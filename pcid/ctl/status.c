@@ -171,6 +171,16 @@ int cmd_stats(struct ctl *ctl)
 	return CTL_OK;
 }
 
+static void print_rescan(struct json_object *result)
+{
+	uint64_t files = field_u64(result, "files"), bad = field_u64(result, "bad_files");
+
+	printf("configuration files read: %" PRIu64 "; drivers started: %" PRIu64 "\n", files,
+	       field_u64(result, "started"));
+	if (bad)
+		printf("refused for errors: %" PRIu64 "; pcid's log says which and why\n", bad);
+}
+
 int cmd_rescan(struct ctl *ctl)
 {
 	struct json_object *result, *object;
@@ -179,7 +189,7 @@ int cmd_rescan(struct ctl *ctl)
 	if (code)
 		return code;
 	if (!ctl->json) {
-		puts("the bus was scanned again");
+		print_rescan(result);
 		json_object_put(result);
 		return CTL_OK;
 	}

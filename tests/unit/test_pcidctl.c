@@ -531,6 +531,11 @@ static void test_control(void)
 		control("show 4.0", "{\"ok\":false,\"error\":\"no such function\",\"errno\":-2}\n"),
 		4);
 	CU_ASSERT_EQUAL(control("restart 3.0", "{\"ok\":true,\"result\":null}\n"), 0);
+	CU_ASSERT_EQUAL(control("rescan", "{\"ok\":true,\"result\":{\"started\":1,\"files\":3,"
+					  "\"bad_files\":2}}\n"),
+			0);
+	CU_ASSERT_STRING_EQUAL(out, "configuration files read: 3; drivers started: 1\n"
+				    "refused for errors: 2; pcid's log says which and why\n");
 	CU_ASSERT_EQUAL(control("show 3.0", "{\"ok\":true,\"result\":[]}\n"), 1);
 	CU_ASSERT_EQUAL(control("stats", "{\"ok\":true,\"result\":[]}\n"), 1);
 	CU_ASSERT_EQUAL(control("disks", "{\"ok\":true,\"result\":[]}\n"), 0);
