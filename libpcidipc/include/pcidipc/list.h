@@ -51,17 +51,22 @@ static inline void pcidipc_list_remove(struct pcidipc_list *item)
 	item->next = item->prev = NULL;
 }
 
+/* Where `it`, which may be what the head would be a member of, keeps its place in the list. */
+#define pcidipc_list_place(it, type, member) \
+	((struct pcidipc_list *)(void *)((char *)(it) + __builtin_offsetof(type, member)))
+
 /* Walk a list whose elements are `type`s linked by `member`. The current one must not be removed.
  */
-#define pcidipc_list_for_each(it, head, type, member)                                            \
-	for (type *it = pcidipc_container_of((head)->next, type, member); &it->member != (head); \
+#define pcidipc_list_for_each(it, head, type, member)                     \
+	for (type *it = pcidipc_container_of((head)->next, type, member); \
+	     pcidipc_list_place(it, type, member) != (head);              \
 	     it = pcidipc_container_of(it->member.next, type, member))
 
 /* The same where the body may remove the current one (and no other). */
-#define pcidipc_list_for_each_safe(it, after, head, type, member)               \
-	for (type *it = pcidipc_container_of((head)->next, type, member),       \
-		  *after = pcidipc_container_of(it->member.next, type, member); \
-	     &it->member != (head);                                             \
-	     it = after, after = pcidipc_container_of(it->member.next, type, member))
+#define pcidipc_list_for_each_safe(it, after, head, type, member)                 \
+	for (type *it = pcidipc_container_of((head)->next, type, member), *after; \
+	     pcidipc_list_place(it, type, member) != (head) &&                    \
+	     (after = pcidipc_container_of(it->member.next, type, member), true); \
+	     it = after)
 
 #endif
