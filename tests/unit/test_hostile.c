@@ -354,7 +354,7 @@ static void test_pool_bytes(void)
 	rig_stop(&rig);
 }
 
-/* A pool of a terabyte, ours and everybody's: what a scheme that says nothing permits, given back
+/* A pool of all that a scheme permits which says nothing else, given back
  * by detach. */
 static void test_pool_bytes_again(void)
 {
@@ -496,7 +496,6 @@ static void reply_to(int channel, const struct pcidipc_packet *asked, enum trick
 {
 	struct ringabi_attach_pool_reply r = {0};
 	struct ringabi_event event = {.msg = {.type = RINGABI_MSG_EVENT, .size = sizeof(event)}};
-	struct ringabi_msg msg = asked->msg;
 	int fds[] = {STDERR_FILENO, STDERR_FILENO};
 
 	r.msg = (struct ringabi_msg){.type = asked->msg.type | RINGABI_MSG_REPLY,
@@ -513,7 +512,7 @@ static void reply_to(int channel, const struct pcidipc_packet *asked, enum trick
 	else if (trick == EVENT_WITH_FDS)
 		pcidipc_channel_send(channel, &event.msg, fds, 2);
 	else if (trick == REQUEST)
-		pcidipc_channel_send(channel, &msg, NULL, 0);
+		pcidipc_channel_send(channel, &asked->msg, NULL, 0);
 	else if (trick == MANY_EVENTS)
 		for (int i = 0; i < 3000; i++)
 			while (pcidipc_channel_send(channel, &event.msg, NULL, 0) == -EAGAIN)

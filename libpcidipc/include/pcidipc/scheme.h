@@ -56,7 +56,7 @@ struct pcidipc_request {
 
 /* What a client may do, if a scheme says nothing else. */
 #define PCIDIPC_SESSION_POOLS 16u
-#define PCIDIPC_SESSION_POOL_BYTES (1ull << 40) /* in all: addresses are not without end */
+#define PCIDIPC_SESSION_POOL_BYTES (1ull << 38) /* in all: addresses are not without end */
 #define PCIDIPC_HELLO_MS 10000u
 
 struct pcidipc_scheme {
