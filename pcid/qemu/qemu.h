@@ -39,7 +39,7 @@
 #define POOL_BASE GIB(4)
 /* QEMU keeps three bits for each page of a dimm, so a terabyte costs it 100 MB and a tenth of a
  * second. */
-#define POOL_END (POOL_BASE + TIB(4))
+#define POOL_END (POOL_BASE + TIB(8))
 #define POOL_MOST TIB(1)
 #define POOL_SLOTS 256u
 
