@@ -168,8 +168,8 @@ static uint32_t ask_wrongly(void)
 	wrong += ask(RINGABI_PCI_MMIO_READ, bar.bytes, four) != -EFAULT;
 	wrong += ask(RINGABI_PCI_MMIO_READ, UINT64_MAX & ~3ull, four) != -EFAULT;
 	wrong += ask(RINGABI_PCI_MMIO_READ, 0, (struct ringabi_pci_arg){.width = 3}) != -EINVAL;
-	wrong += ask(RINGABI_PCI_MMIO_READ, 0,
-		     (struct ringabi_pci_arg){.width = 4, .index = 5}) != -ENXIO;
+	wrong += ask(RINGABI_PCI_MMIO_READ, 0, (struct ringabi_pci_arg){.width = 4, .index = 5}) !=
+		 -ENXIO;
 	wrong += ask(RINGABI_PCI_IRQ_MASK, 0, (struct ringabi_pci_arg){.index = 64}) != -ERANGE;
 	wrong += ask(RINGABI_PCI_RESET, 0, (struct ringabi_pci_arg){.value = 1}) != -EINVAL;
 	wrong += ask(RINGABI_PCI_CONFIG_READ, 4096, four) != -EINVAL;

@@ -23,7 +23,7 @@ enum step {
 	 */
 	STEP_LOOK = 'l',
 	STEP_WRONG = 'w', /* requests that pcid must refuse: how many it did not */
-	STEP_MANY = 'n', /* STEPS_MANY times, every other one masked: how many were wrong */
+	STEP_MANY = 'n',  /* STEPS_MANY times, every other one masked: how many were wrong */
 };
 #define STEPS_MANY 500
 

@@ -128,8 +128,7 @@ static void each_mapping(pid_t pid, void (*see)(uint64_t inode, void *arg), void
 	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	file = fopen(path, "re");
 	while (file && fgets(line, sizeof(line), file))
-		if (strstr(line, " /memfd:") &&
-		    sscanf(line, "%*s %*s %*s %*s %llu", &inode) == 1)
+		if (strstr(line, " /memfd:") && sscanf(line, "%*s %*s %*s %*s %llu", &inode) == 1)
 			see(inode, arg);
 	if (file)
 		fclose(file);
@@ -217,7 +216,8 @@ bool rig_usage_is(struct rig *rig, const struct usage *was, bool say)
 	rig_usage(rig, &now);
 	same = !memcmp(&now, was, sizeof(now));
 	for (unsigned i = 0; i < DAEMONS && say && !same; i++)
-		fprintf(stderr, "%s: %u file descriptors, %u were; %u mappings of memfds, %u were\n",
+		fprintf(stderr,
+			"%s: %u file descriptors, %u were; %u mappings of memfds, %u were\n",
 			names[i], now.fds[i], was->fds[i], now.memfds_mapped[i],
 			was->memfds_mapped[i]);
 	return same;

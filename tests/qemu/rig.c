@@ -29,7 +29,7 @@ static const char usual_config[] = "driver \"nvmed\" {\n"
 				   "	service = \"nvme\"\n"
 				   "}\n";
 
-static bool failed; /* some test did */
+static bool failed;	    /* some test did */
 static struct rig *guarded; /* whose log is shown when time is up */
 static struct rig *live[2]; /* what a signal takes down */
 
@@ -430,9 +430,14 @@ int rig_kill(struct rig *rig)
 static int findings(struct rig *rig)
 {
 	static const char *const bad[] = {
-		"ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
+		"ERROR: AddressSanitizer",
+		"ERROR: LeakSanitizer",
+		"runtime error:",
 		"LeakSanitizer has encountered a fatal error",
-"signal 4 (", "signal 6 (", "signal 7 (", "signal 8 (",
+		"signal 4 (",
+		"signal 6 (",
+		"signal 7 (",
+		"signal 8 (",
 		"signal 11 (",
 	};
 	int found = 0;

@@ -38,16 +38,17 @@ static unsigned idle_dimms;
  * It is refused with this error, and the log says why. Messages of one kind are limited to ten a
  * second, and other tests may have used these up: so it is done again until the message is there.
  */
-#define REFUSED(expression, error, text)                                                    \
-	do {                                                                                \
-		size_t mark_ = rig_mark(&rig);                                              \
-		bool right_ = true, told_;                                                  \
-                                                                                            \
-		told_ = RIG_UNTIL((right_ &= (expression) == (error), rig_logged_since(&rig, mark_, text)));  \
-		if (!told_)                                                                 \
-			fprintf(stderr, "not in the log: %s\n", text);                      \
-		CU_ASSERT_TRUE(right_);                                                     \
-		CU_ASSERT_TRUE(told_);                                                      \
+#define REFUSED(expression, error, text)                                                           \
+	do {                                                                                       \
+		size_t mark_ = rig_mark(&rig);                                                     \
+		bool right_ = true, told_;                                                         \
+                                                                                                   \
+		told_ = RIG_UNTIL(                                                                 \
+			(right_ &= (expression) == (error), rig_logged_since(&rig, mark_, text))); \
+		if (!told_)                                                                        \
+			fprintf(stderr, "not in the log: %s\n", text);                             \
+		CU_ASSERT_TRUE(right_);                                                            \
+		CU_ASSERT_TRUE(told_);                                                             \
 	} while (0)
 
 /* ---- the honest client ---- */
@@ -162,8 +163,7 @@ static void test_hello(void)
 		"hello refused: major version 0x4d, the limit is 0x1");
 	bad = good;
 	bad.interface = RINGABI_INTERFACE_PCI;
-	REFUSED(provoke(false, &bad, sizeof(bad)), -EPROTONOSUPPORT,
-		"hello refused: interface 0x");
+	REFUSED(provoke(false, &bad, sizeof(bad)), -EPROTONOSUPPORT, "hello refused: interface 0x");
 	bad = good;
 	bad.open_flags = 0x80;
 	REFUSED(provoke(false, &bad, sizeof(bad)), -EINVAL,
@@ -307,7 +307,8 @@ static void test_pools(void)
 		"pool 0 says 4194304 bytes; it must be the memfd's size and a multiple of 2097152");
 	REFUSED(offer_pool(0, 0, &good, 1), -EINVAL, "pool 0 says 0 bytes");
 	REFUSED(offer_pool(0, size - 1, &good, 1), -EINVAL, "pool 0 says 2097151 bytes");
-	REFUSED(offer_pool(0, size, &open_ended, 1), -EINVAL, "pool 0 is no memfd sealed against shrinking and growing");
+	REFUSED(offer_pool(0, size, &open_ended, 1), -EINVAL,
+		"pool 0 is no memfd sealed against shrinking and growing");
 	REFUSED(offer_pool(0, size, &null, 1), -EINVAL, "pool 0 is no memfd sealed against");
 	REFUSED(offer_pool(0, size, &file, 1), -EINVAL, "pool 0 is no memfd sealed against");
 	REFUSED(offer_pool(0, size, NULL, 0), -EBADF,
@@ -481,8 +482,8 @@ static void test_opcodes(void)
 	CU_ASSERT_EQUAL(wrong, 0);
 	for (unsigned bit = 0; bit < 8; bit++) {
 		struct io_uring_sqe sqe = {.opcode = IORING_OP_NOP, .flags = (uint8_t)(1u << bit)};
-		const unsigned known = IOSQE_IO_DRAIN | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC |
-				       IOSQE_CQE_SKIP_SUCCESS;
+		const unsigned known = IOSQE_IO_DRAIN | IOSQE_IO_LINK | IOSQE_IO_HARDLINK |
+				       IOSQE_ASYNC | IOSQE_CQE_SKIP_SUCCESS;
 
 		if (!(1u << bit & known))
 			CU_ASSERT_EQUAL(client_call(&r, &sqe), -EINVAL);
@@ -687,14 +688,14 @@ static int run_pcid(const char *const *args)
 #define RUN(...) run_pcid((const char *const[]){"pcid", __VA_ARGS__, NULL})
 
 /* pcid ends with this status, and has said this. */
-#define FAILS(status, text, ...)                                         \
-	do {                                                             \
-		size_t mark_ = rig_mark(&rig);                           \
-                                                                         \
-		CU_ASSERT_EQUAL(RUN(__VA_ARGS__), status);               \
-		if (!rig_logged_since(&rig, mark_, text))                \
-			fprintf(stderr, "not in the log: %s\n", text);   \
-		CU_ASSERT_TRUE(rig_logged_since(&rig, mark_, text));     \
+#define FAILS(status, text, ...)                                       \
+	do {                                                           \
+		size_t mark_ = rig_mark(&rig);                         \
+                                                                       \
+		CU_ASSERT_EQUAL(RUN(__VA_ARGS__), status);             \
+		if (!rig_logged_since(&rig, mark_, text))              \
+			fprintf(stderr, "not in the log: %s\n", text); \
+		CU_ASSERT_TRUE(rig_logged_since(&rig, mark_, text));   \
 	} while (0)
 
 static void test_arguments(void)

@@ -74,8 +74,7 @@ static int64_t pending_in_device(void)
 		if (json_object_get_int(json_object_object_get(bar, "index")) ==
 		    json_object_get_int(json_object_object_get(msix, "pba_bar")))
 			address = json_object_get_int64(json_object_object_get(bar, "address")) +
-				  json_object_get_int64(
-					  json_object_object_get(msix, "pba_offset"));
+				  json_object_get_int64(json_object_object_get(msix, "pba_offset"));
 	}
 	json_object_put(show);
 	CU_ASSERT_TRUE_FATAL(address > 0);

@@ -28,11 +28,23 @@
 #define GUARD_BYTE 0x5a
 #define EPOCH 64u /* requests between two cuts */
 
-enum kind { READ, WRITE, WRITE_STABLE, READV, WRITEV, ZERO, PUNCH, FLUSH, CHAIN, CHAIN_ZERO, KINDS };
+enum kind {
+	READ,
+	WRITE,
+	WRITE_STABLE,
+	READV,
+	WRITEV,
+	ZERO,
+	PUNCH,
+	FLUSH,
+	CHAIN,
+	CHAIN_ZERO,
+	KINDS
+};
 
-static const char *const kind_names[KINDS] = {"read",  "write", "stable write", "readv",
-					      "writev", "zero", "punch",	"flush",
-					      "chain", "chain of zeroes"};
+static const char *const kind_names[KINDS] = {"read",	"write",	  "stable write", "readv",
+					      "writev", "zero",		  "punch",	  "flush",
+					      "chain",	"chain of zeroes"};
 
 /* A buffer, and what of the disk it is to hold. */
 struct piece {
