@@ -14,7 +14,8 @@ static uint16_t lower(uint16_t a, uint16_t b)
 static int refuse_hello(struct pcidipc_session *s, int error, const char *what, uint32_t is,
 			uint32_t limit)
 {
-	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: pid %d: hello refused: %s %#x, the limit is %#x (%s)",
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"%s: pid %d: hello refused: %s %#x, the limit is %#x (%s)",
 				s->scheme->name, s->pid, what, is, limit, strerror(-error));
 	return error;
 }

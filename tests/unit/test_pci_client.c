@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -445,6 +446,22 @@ static void test_mapping(void)
 	CU_ASSERT_EQUAL(pcidipc_pci_map(pci, 4, &mmio), -ENXIO);
 }
 
+/* A relay whose other end was closed: not an interrupt, and no reason to look again. */
+static void test_hung_up(void)
+{
+	uint64_t one = 1;
+	int ends[2];
+
+	CU_ASSERT_EQUAL_FATAL(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+	CU_ASSERT_EQUAL(pcidipc_vector_ack(ends[0]), 0);
+	CU_ASSERT_EQUAL(send(ends[1], &one, sizeof(one), 0), sizeof(one));
+	close(ends[1]);
+	CU_ASSERT_EQUAL(pcidipc_vector_ack(ends[0]), 1);
+	CU_ASSERT_EQUAL(pcidipc_vector_ack(ends[0]), -ENODEV);
+	close(ends[0]);
+}
+
 static void test_vectors(void)
 {
 	struct pcidipc_vectors vectors;
@@ -641,6 +658,7 @@ static const struct {
 	{"masks", test_masks},
 	{"mapped registers", test_mapping},
 	{"vectors", test_vectors},
+	{"an interrupt whose source is gone", test_hung_up},
 	{"DMA memory", test_dma},
 	{"service", test_service},
 	{"children", test_children},
