@@ -1,96 +1,28 @@
 // SPDX-License-Identifier: MIT
 /*
- * Bad input of every kind: the daemons stay up, say what was wrong and what the limit is, hold
- * nothing of it afterwards, and an honest client beside loses nothing.
+ * Bad input from clients of a disk, of every kind: the daemons stay up, say what was wrong and what
+ * the limit is, hold nothing of it afterwards, and an honest client beside loses nothing.
  */
-#include <CUnit/Basic.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <pcidipc/scheme.h>
 
+#include "bad.h"
 #include "client.h"
-#include "irqdriver.h"
-#include "procfs.h"
-#include "rig.h"
 
 #define PATIENCE_MS 20000
-
-static struct rig rig;
-static unsigned char *shadow;
-static pid_t honest;
-static volatile uint32_t *progress;
-static char socket_path[RIG_PATH];
-static struct usage idle;
-static unsigned idle_dimms;
-
-/*
- * It is refused with this error, and the log says why. Messages of one kind are limited to ten a
- * second, and other tests may have used these up: so it is done again until the message is there.
- */
-#define REFUSED(expression, error, text)                                                           \
-	do {                                                                                       \
-		size_t mark_ = rig_mark(&rig);                                                     \
-		bool right_ = true, told_;                                                         \
-                                                                                                   \
-		told_ = RIG_UNTIL(                                                                 \
-			(right_ &= (expression) == (error), rig_logged_since(&rig, mark_, text))); \
-		if (!told_)                                                                        \
-			fprintf(stderr, "not in the log: %s\n", text);                             \
-		CU_ASSERT_TRUE(right_);                                                            \
-		CU_ASSERT_TRUE(told_);                                                             \
-	} while (0)
-
-/* ---- the honest client ---- */
-
-static int begin(void)
-{
-	struct work work = {.disk = "nvme0n1",
-			    .first = 32u << 20,
-			    .bytes = 16u << 20,
-			    .depth = 4,
-			    .largest = 64u << 10,
-			    .pool_bytes = 16u << 20,
-			    .stride = 1u << 20,
-			    .seed = 5};
-
-	progress = shared_words();
-	work.progress = progress;
-	honest = work_fork(&work);
-	return honest > 0 && RIG_UNTIL(*progress > 0) ? 0 : -1;
-}
-
-static int end(void)
-{
-	kill(honest, SIGKILL);
-	return work_wait(honest) == -1 ? 0 : -1;
-}
-
-/* After each test: the driver is the same, and the honest client moves on. */
-static void all_is_well(void)
-{
-	uint32_t seen = *progress;
-
-	CU_ASSERT_TRUE(RIG_UNTIL(*progress > seen + 2));
-	CU_ASSERT_EQUAL(waitpid(honest, NULL, WNOHANG), 0);
-	CU_ASSERT_EQUAL(rig_number(&rig, "drivers", "nvmed", "restarts"), 0);
-}
 
 /* ---- bad channels ---- */
 
 static int raw_connect(void)
 {
-	int fd = pcidipc_channel_connect(socket_path);
+	int fd = pcidipc_channel_connect(bad_socket_path);
 
 	CU_ASSERT_TRUE_FATAL(fd >= 0);
 	return fd;
@@ -175,7 +107,7 @@ static void test_hello(void)
 	REFUSED(provoke(false, &good, sizeof(good) - 1), -EPIPE, "a packet that is no message");
 	REFUSED(provoke(true, &good, sizeof(good)), -EPROTO,
 		"hello refused: number 0x2, the limit is 0x1");
-	all_is_well();
+	bad_all_is_well();
 }
 
 /* Packets of random bytes, of every size up to more than the largest, before and after the hello.
@@ -189,7 +121,7 @@ static void test_noise(void)
 		fill_random(&seed, noise, sizeof(noise));
 		provoke(n & 1, noise, n);
 	}
-	all_is_well();
+	bad_all_is_well();
 }
 
 /* Every type of message that there is, and some that there are not, with right sizes and random
@@ -221,7 +153,7 @@ static void test_types(void)
 	msg->type = 15;
 	REFUSED(provoke(true, bytes, msg->size), -EPIPE,
 		"message type 0xf of 24 bytes with 0 fds is no message of the ABI");
-	all_is_well();
+	bad_all_is_well();
 }
 
 static int ask_ring(uint32_t sq, uint32_t cq)
@@ -243,7 +175,7 @@ static void test_ring_sizes(void)
 	REFUSED(ask_ring(1u << 20, 1u << 21), -EINVAL,
 		"ring of 1048576 and 2097152 entries refused (Invalid argument); the limits are "
 		"1024 and 2048");
-	all_is_well();
+	bad_all_is_well();
 }
 
 /* ---- bad pools ---- */
@@ -295,7 +227,8 @@ static void test_pools(void)
 	const uint64_t size = RINGABI_POOL_ALIGN;
 	int good = make_memfd(size, F_SEAL_SHRINK | F_SEAL_GROW),
 	    open_ended = make_memfd(size, F_SEAL_GROW);
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), file = open(rig.log, O_RDWR | O_CLOEXEC);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC),
+	    file = open(bad_rig.log, O_RDWR | O_CLOEXEC);
 	int fds[8] = {good, good, good, good, null, null, file, file};
 
 	CU_ASSERT_EQUAL(offer_pool(0, size, &good, 1), 0);
@@ -320,7 +253,7 @@ static void test_pools(void)
 	close(open_ended);
 	close(null);
 	close(file);
-	all_is_well();
+	bad_all_is_well();
 }
 
 /* Connections that say nothing, say half, or go in the middle. */
@@ -332,13 +265,13 @@ static void test_silence(void)
 
 	for (unsigned i = 0; i < 32; i++)
 		fds[i] = raw_connect();
-	all_is_well();
+	bad_all_is_well();
 	for (unsigned i = 0; i < 32; i++) {
 		if (i % 2)
 			send(fds[i], &m, sizeof(m), MSG_NOSIGNAL);
 		close(fds[i]);
 	}
-	all_is_well();
+	bad_all_is_well();
 }
 
 /* ---- bad requests ---- */
@@ -403,10 +336,10 @@ static void test_requests(void)
 	}
 	CU_ASSERT_EQUAL(answered, 4000);
 	CU_ASSERT_EQUAL(client_read(&r, 0, 4096, 0), 4096);
-	CU_ASSERT_EQUAL(memcmp(r.base, shadow, 4096), 0);
+	CU_ASSERT_EQUAL(memcmp(r.base, bad_shadow, 4096), 0);
 	client_close(&r);
-	CU_ASSERT_FALSE(rig_logged(&rig, "a request was lost"));
-	all_is_well();
+	CU_ASSERT_FALSE(rig_logged(&bad_rig, "a request was lost"));
+	bad_all_is_well();
 }
 
 static int request(struct client *r, uint8_t opcode, uint64_t off, uint32_t len, uint64_t addr)
@@ -461,7 +394,7 @@ static void test_words(void)
 		"is none of the block interface");
 	REFUSED(client_call(&r, &flag), -EINVAL, "opcode 0: flags 0x20, only 0x");
 	client_close(&r);
-	all_is_well();
+	bad_all_is_well();
 }
 
 static void test_opcodes(void)
@@ -489,7 +422,7 @@ static void test_opcodes(void)
 			CU_ASSERT_EQUAL(client_call(&r, &sqe), -EINVAL);
 	}
 	client_close(&r);
-	all_is_well();
+	bad_all_is_well();
 }
 
 static void test_passthrough(void)
@@ -501,7 +434,7 @@ static void test_passthrough(void)
 	REFUSED(pcidipc_blockdev_passthrough(r.dev, r.index, 0), -EPERM,
 		"opcode 46: pass-through, but not over the admin socket");
 	client_close(&r);
-	all_is_well();
+	bad_all_is_well();
 }
 
 /* ---- bad indices: somebody who writes into the ring what he likes ---- */
@@ -552,7 +485,7 @@ static void test_indices(void)
 	REFUSED(broken(65), 0, "a ring index ran past what is outstanding; disconnected");
 	break_ring(true, 1u << 31);
 	break_ring(true, UINT32_MAX);
-	all_is_well();
+	bad_all_is_well();
 }
 
 /* The other fields of the header are nobody's: the producer keeps its own copy. */
@@ -574,7 +507,7 @@ static void test_header(void)
 	CU_ASSERT_EQUAL(__atomic_load_n(&ring->cq_tail, __ATOMIC_ACQUIRE), 1);
 	munmap(ring, RINGABI_HEADER_BYTES);
 	close(fd);
-	all_is_well();
+	bad_all_is_well();
 }
 
 /* Ten thousand wake-ups for nothing. */
@@ -585,257 +518,8 @@ static void test_wakes(void)
 	say_hello(fd);
 	for (unsigned i = 0; i < 10000; i++)
 		pcidipc_channel_wake(fd);
-	all_is_well();
+	bad_all_is_well();
 	close(fd);
-}
-
-/* ---- pcid's control socket ---- */
-
-/* The answer is an error that says this. */
-static void refused(const void *bytes, size_t n, const char *text)
-{
-	char reply[4096];
-	struct json_object *json;
-	const char *error;
-
-	CU_ASSERT_TRUE_FATAL(rig_control(&rig, bytes, n, reply, sizeof(reply)) > 0);
-	json = json_tokener_parse(reply);
-	CU_ASSERT_PTR_NOT_NULL(json);
-	error = json_object_get_string(json_object_object_get(json, "error"));
-	CU_ASSERT_FALSE(json_object_get_boolean(json_object_object_get(json, "ok")));
-	CU_ASSERT_TRUE(json_object_get_int(json_object_object_get(json, "errno")) < 0);
-	CU_ASSERT_TRUE(error && strstr(error, text));
-	if (!error || !strstr(error, text))
-		fprintf(stderr, "\"%s\" does not say \"%s\"\n", error ? error : "", text);
-	json_object_put(json);
-}
-
-static void test_control(void)
-{
-	static const struct {
-		const char *line, *text;
-	} wrong[] = {
-		{"\n", "one JSON object on one line"},
-		{"hello\n", "one JSON object on one line"},
-		{"{\n", "one JSON object on one line"},
-		{"[]\n", "one JSON object on one line"},
-		{"42\n", "one JSON object on one line"},
-		{"null\n", "one JSON object on one line"},
-		{"{}\n", "an object with a \"command\""},
-		{"{\"command\":42}\n", "an object with a \"command\""},
-		{"{\"command\":\"\"}\n", "no command \"\""},
-		{"{\"command\":\"no such thing\"}\n", "no command \"no such thing\""},
-		{"{\"command\":\"show\"}\n", "\"show\" needs a \"function\""},
-		{"{\"command\":\"show\",\"function\":\"nonsense\"}\n", "no function nonsense"},
-		{"{\"command\":\"show\",\"function\":[1,2]}\n", "needs a \"function\""},
-		{"{\"command\":\"restart\"}\n", "\"restart\" needs a \"function\""},
-		{"{\"command\":\"restart\",\"function\":\"0000:00:1f.7\"}\n",
-		 "no function 0000:00:1f.7"},
-		{"{\"command\":\"drivers\"} {\"command\":\"drivers\"}\n",
-		 "one JSON object on one line"},
-	};
-	char *large = malloc(1u << 20);
-
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
-		refused(wrong[i].line, strlen(wrong[i].line), wrong[i].text);
-	memset(large, '[', 1u << 20);
-	large[(1u << 20) - 1] = '\n';
-	refused(large, 1u << 20, "at most 4095 bytes");
-	memset(large, 0, 4096);
-	large[4095] = '\n';
-	refused(large, 4096, "one JSON object on one line");
-	free(large);
-	all_is_well();
-}
-
-static void test_control_crowd(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fds[100];
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/pcid.sock", rig.run);
-	for (unsigned i = 0; i < 100; i++) {
-		fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (!connect(fds[i], (const struct sockaddr *)&address, sizeof(address)))
-			send(fds[i], "{\"command\":", 11, MSG_NOSIGNAL);
-	}
-	for (unsigned i = 0; i < 100; i++)
-		close(fds[i]);
-	all_is_well();
-}
-
-/* ---- arguments and configuration ---- */
-
-/* Run pcid with these arguments; its exit code, or -1 if a signal ended it. What it says goes to
- * the log. */
-static int run_pcid(const char *const *args)
-{
-	pid_t pid = fork();
-	int status, log;
-
-	if (!pid) {
-		log = open(rig.log, O_WRONLY | O_APPEND);
-		dup2(log, STDOUT_FILENO);
-		dup2(log, STDERR_FILENO);
-		execv(rig_program("pcid"), (char *const *)args);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-#define RUN(...) run_pcid((const char *const[]){"pcid", __VA_ARGS__, NULL})
-
-/* pcid ends with this status, and has said this. */
-#define FAILS(status, text, ...)                                       \
-	do {                                                           \
-		size_t mark_ = rig_mark(&rig);                         \
-                                                                       \
-		CU_ASSERT_EQUAL(RUN(__VA_ARGS__), status);             \
-		if (!rig_logged_since(&rig, mark_, text))              \
-			fprintf(stderr, "not in the log: %s\n", text); \
-		CU_ASSERT_TRUE(rig_logged_since(&rig, mark_, text));   \
-	} while (0)
-
-static void test_arguments(void)
-{
-	char other[RIG_PATH], longer[300];
-
-	snprintf(other, sizeof(other), "%s/other", rig.dir);
-	memset(longer, 'x', sizeof(longer) - 1);
-	longer[0] = '/';
-	longer[sizeof(longer) - 1] = 0;
-	CU_ASSERT_EQUAL(RUN("--version"), 0);
-	CU_ASSERT_EQUAL(RUN("--help"), 0);
-	FAILS(2, "unrecognized option '--no-such-option'", "--no-such-option");
-	FAILS(2, "--bus must be qemu, not isa", "--bus", "isa", "--runtime-dir", other);
-	FAILS(1, "File name too long", "--bus", "qemu", "--runtime-dir", longer);
-	FAILS(2, "--ready-fd must be the number of an open file descriptor, not x", "--ready-fd",
-	      "x", "--runtime-dir", other);
-	FAILS(2, "--ready-fd must be the number of an open file descriptor, not 999", "--ready-fd",
-	      "999", "--runtime-dir", other);
-	FAILS(1, "/no/such/file: No such file or directory", "--config", "/no/such/file",
-	      "--runtime-dir", other);
-	FAILS(2, "QEMU's arguments stand after --; unexpected: nvme", "--runtime-dir", other,
-	      "nvme");
-	FAILS(1, "'no-such-device' is not a valid device model name", "--runtime-dir", other, "--",
-	      "-device", "no-such-device");
-	FAILS(1, "another pcid uses it", "--runtime-dir", rig.run);
-	all_is_well();
-}
-
-/* A file with an error is skipped, with its name and line said, and pcid runs without it. */
-static void test_config(void)
-{
-	static const struct {
-		const char *text, *said;
-	} bad[] = {
-		{"driver \"x\" {\n", ":3: the file ends within a section: a } is missing"},
-		{"driver \"x\" {\n class = 1\n}\n", ":3: driver \"x\": command must be given"},
-		{"driver \"x\" {\n command = \"x\"\n}\n", ":3: driver \"x\": class or vendor:"},
-		{"driver \"x\" {\n class = 256\n command = \"x\"\n}\n",
-		 ":2: class = 256: it must be -1 to 255"},
-		{"driver \"x\" {\n class = 1\n command = \"x\"\n mode = \"rw\"\n}\n",
-		 ":4: mode = \"rw\": it must be an octal mode"},
-		{"driver \"x\" {\n class = 1\n command = \"x\"\n service = \"../x\"\n}\n",
-		 ":4: service = \"../x\": it must be 1 to 15 letters a to z"},
-		{"driver \"x\" {\n class = 1\n command = \"x\"\n user = \"no such user\"\n}\n",
-		 ":4: user = \"no such user\": there is no such user"},
-		{"driver \"x\" {\n class = 1\n command = \"x\"\n colour = 3\n}\n",
-		 ":4: no such option 'colour'"},
-		{"\001\002\003\n", ":1: no such option"},
-		{"qemu {\n ram_mib = 1\n}\n", ":2: ram_mib = 1: it must be 16 to 2048"},
-	};
-	struct rig second;
-	char said[RIG_PATH + 80];
-
-	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
-		CU_ASSERT_EQUAL_FATAL(rig_create(&second, 300), 0);
-		CU_ASSERT_EQUAL(rig_start(&second, bad[i].text), 0);
-		snprintf(said, sizeof(said), "%s%s", second.config, bad[i].said);
-		CU_ASSERT_TRUE(rig_logged(&second, said));
-		snprintf(said, sizeof(said), "%s: skipped", second.config);
-		CU_ASSERT_TRUE(rig_logged(&second, said));
-		CU_ASSERT_EQUAL(rig_end(&second), 0);
-	}
-	rig_guard(&rig, 600);
-	all_is_well();
-}
-
-/* ---- a driver ---- */
-
-static int ask_wrongly(int fd)
-{
-	return (int)irq_step(fd, STEP_WRONG);
-}
-
-static void test_driver(void)
-{
-	int fd = irq_connect(&rig, "edu");
-
-	CU_ASSERT_TRUE_FATAL(fd >= 0);
-	REFUSED(ask_wrongly(fd), 0, "the region has 0x100000 bytes, without MSI-X's tables");
-	REFUSED(ask_wrongly(fd), 0, "width 3: the width must be 1, 2, 4 or 8");
-	REFUSED(ask_wrongly(fd), 0, "index 5, width 4: the function has no such region");
-	REFUSED(ask_wrongly(fd), 0, "index 64, width 0: the function has 1 vectors");
-	REFUSED(ask_wrongly(fd), 0, "a field that it does not use is not 0");
-	REFUSED(ask_wrongly(fd), 0, "4 bytes at 0x1000 of its configuration space: it must");
-	REFUSED(ask_wrongly(fd), 0, "a write of 4 bytes at 0x10 of its configuration space");
-	REFUSED(ask_wrongly(fd), 0, "no request of the PCI interface");
-	CU_ASSERT_EQUAL(irq_step(fd, STEP_CAUSE), 0);
-	CU_ASSERT_EQUAL(irq_step(fd, STEP_LOOK), 1);
-	close(fd);
-	CU_ASSERT_EQUAL(rig_number(&rig, "drivers", "edu", "restarts"), 0);
-	all_is_well();
-}
-
-/* ---- after all of it ---- */
-
-static void test_nothing_left(void)
-{
-	CU_ASSERT_TRUE(RIG_UNTIL(rig_usage_is(&rig, &idle, false)));
-	CU_ASSERT_TRUE(rig_usage_is(&rig, &idle, true));
-	CU_ASSERT_EQUAL(rig_dimms(&rig), idle_dimms);
-}
-
-/* ---- the program ---- */
-
-static const char config[] = "driver \"nvmed\" {\n"
-			     "	class = 0x01\n"
-			     "	subclass = 0x08\n"
-			     "	interface = 0x02\n"
-			     "	command = \"nvmed\"\n"
-			     "	service = \"nvme\"\n"
-			     "}\n"
-			     "driver \"edu\" {\n"
-			     "	vendor = 0x1234\n"
-			     "	device = 0x11e8\n"
-			     "	command = \"%s\"\n"
-			     "	service = \"edu\"\n"
-			     "	args = { \"driver\", \"edu\" }\n"
-			     "}\n";
-
-static int start(void)
-{
-	char text[4096 + sizeof(config)];
-	int ret = rig_create(&rig, 600);
-
-	if (!ret)
-		ret = rig_image(&rig, "a", RIG_SIMPLE_BYTES, 1, &shadow);
-	if (ret)
-		return ret;
-	rig_nvme(&rig, "a");
-	rig_arg(&rig, "-device");
-	rig_arg(&rig, "edu");
-	snprintf(text, sizeof(text), config, rig_self());
-	ret = rig_start(&rig, text);
-	if (ret)
-		return ret;
-	snprintf(socket_path, sizeof(socket_path), "%s/disk/nvme0n1", rig.run);
-	rig_usage(&rig, &idle);
-	idle_dimms = rig_dimms(&rig);
-	return idle_dimms ? 0 : -1;
 }
 
 static CU_TestInfo channel_tests[] = {
@@ -859,39 +543,19 @@ static CU_TestInfo ring_tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static CU_TestInfo pcid_tests[] = {
-	{"requests at the control socket", test_control},
-	{"a crowd at the control socket", test_control_crowd},
-	{"arguments", test_arguments},
-	{"configuration files", test_config},
-	{"requests of a driver", test_driver},
-	CU_TEST_INFO_NULL,
-};
-
 static CU_TestInfo last_tests[] = {
-	{"the daemons hold what they held before", test_nothing_left},
+	{"the daemons hold what they held before", bad_nothing_left},
 	CU_TEST_INFO_NULL,
 };
 
 static CU_SuiteInfo suites[] = {
-	{"bad channel messages", begin, end, NULL, NULL, channel_tests},
-	{"bad requests", begin, end, NULL, NULL, ring_tests},
-	{"bad input to pcid", begin, end, NULL, NULL, pcid_tests},
+	{"bad channel messages", bad_begin, bad_end, NULL, NULL, channel_tests},
+	{"bad requests", bad_begin, bad_end, NULL, NULL, ring_tests},
 	{"after all of it", NULL, NULL, NULL, NULL, last_tests},
 	CU_SUITE_INFO_NULL,
 };
 
 int main(int argc, char **argv)
 {
-	int ret = 1;
-
-	if (argc > 2 && !strcmp(argv[1], "driver"))
-		return irq_driver(argv[2]);
-
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
-	free(shadow);
-	return ret;
+	return bad_main(argc, argv, suites);
 }

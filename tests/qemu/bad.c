@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "bad.h"
+#include "client.h"
+#include "irqdriver.h"
+#include "procfs.h"
+
+struct rig bad_rig;
+unsigned char *bad_shadow;
+char bad_socket_path[RIG_PATH];
+static pid_t honest;
+static volatile uint32_t *progress;
+static struct usage idle;
+static unsigned idle_dimms;
+
+int bad_begin(void)
+{
+	struct work work = {.disk = "nvme0n1",
+			    .first = 32u << 20,
+			    .bytes = 16u << 20,
+			    .depth = 4,
+			    .largest = 64u << 10,
+			    .pool_bytes = 16u << 20,
+			    .stride = 1u << 20,
+			    .seed = 5};
+
+	progress = shared_words();
+	work.progress = progress;
+	honest = work_fork(&work);
+	return honest > 0 && RIG_UNTIL(*progress > 0) ? 0 : -1;
+}
+
+int bad_end(void)
+{
+	kill(honest, SIGKILL);
+	return work_wait(honest) == -1 ? 0 : -1;
+}
+
+void bad_all_is_well(void)
+{
+	uint32_t seen = *progress;
+
+	CU_ASSERT_TRUE(RIG_UNTIL(*progress > seen + 2));
+	CU_ASSERT_EQUAL(waitpid(honest, NULL, WNOHANG), 0);
+	CU_ASSERT_EQUAL(rig_number(&bad_rig, "drivers", "nvmed", "restarts"), 0);
+}
+
+void bad_nothing_left(void)
+{
+	CU_ASSERT_TRUE(RIG_UNTIL(rig_usage_is(&bad_rig, &idle, false)));
+	CU_ASSERT_TRUE(rig_usage_is(&bad_rig, &idle, true));
+	CU_ASSERT_EQUAL(rig_dimms(&bad_rig), idle_dimms);
+}
+
+/* ---- the program ---- */
+
+static const char config[] = "driver \"nvmed\" {\n"
+			     "	class = 0x01\n"
+			     "	subclass = 0x08\n"
+			     "	interface = 0x02\n"
+			     "	command = \"nvmed\"\n"
+			     "	service = \"nvme\"\n"
+			     "}\n"
+			     "driver \"edu\" {\n"
+			     "	vendor = 0x1234\n"
+			     "	device = 0x11e8\n"
+			     "	command = \"%s\"\n"
+			     "	service = \"edu\"\n"
+			     "	args = { \"driver\", \"edu\" }\n"
+			     "}\n";
+
+static int start(void)
+{
+	char text[4096 + sizeof(config)];
+	int ret = rig_create(&bad_rig, 600);
+
+	if (!ret)
+		ret = rig_image(&bad_rig, "a", RIG_SIMPLE_BYTES, 1, &bad_shadow);
+	if (ret)
+		return ret;
+	rig_nvme(&bad_rig, "a");
+	rig_arg(&bad_rig, "-device");
+	rig_arg(&bad_rig, "edu");
+	snprintf(text, sizeof(text), config, rig_self());
+	ret = rig_start(&bad_rig, text);
+	if (ret)
+		return ret;
+	snprintf(bad_socket_path, sizeof(bad_socket_path), "%s/disk/nvme0n1", bad_rig.run);
+	rig_usage(&bad_rig, &idle);
+	idle_dimms = rig_dimms(&bad_rig);
+	return idle_dimms ? 0 : -1;
+}
+
+int bad_main(int argc, char **argv, CU_SuiteInfo *suites)
+{
+	int ret = 1;
+
+	if (argc > 2 && !strcmp(argv[1], "driver"))
+		return irq_driver(argv[2]);
+	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
+		ret = rig_run_tests();
+	if (rig_stop(&bad_rig))
+		ret = 1;
+	free(bad_shadow);
+	return ret;
+}
