@@ -983,6 +983,151 @@ static unsigned count_answers(const char *command)
 	return n;
 }
 
+/* ---- a reset with a transfer pending: a disk that can be frozen, filled with zeroes ---- */
+
+#define NVME_IO_SQ 0x3000u
+#define NVME_IO_CQ 0x4000u
+#define NVME_SQ1 0x1008u
+#define NVME_READ_BYTES 4096u
+
+static void nvme_create(struct nvme *n, unsigned opcode, uint64_t prp, uint32_t cdw11)
+{
+	uint32_t *sqe = (uint32_t *)(n->m.bytes + 64 * n->tail);
+
+	memset(sqe, 0, 64);
+	sqe[0] = opcode | n->tail << 16;
+	memcpy(&sqe[6], &prp, sizeof(prp));
+	sqe[10] = (NVME_ENTRIES - 1) << 16 | 1;
+	sqe[11] = cdw11;
+	n->tail = (n->tail + 1) % NVME_ENTRIES;
+	mmio_write(n->f, 0, NVME_SQ0, 4, n->tail);
+	CU_ASSERT_EQUAL(nvme_status(n), 0);
+}
+
+/* Read block 0 to `count` pages from `prp` on, a command each. */
+static void nvme_read_pages(struct nvme *n, uint64_t prp, unsigned count)
+{
+	nvme_create(n, 5, n->m.pool.iova + NVME_IO_CQ, 1);
+	nvme_create(n, 1, n->m.pool.iova + NVME_IO_SQ, 1 << 16 | 1);
+	for (unsigned i = 0; i < count; i++, prp += NVME_READ_BYTES) {
+		uint32_t *sqe = (uint32_t *)(n->m.bytes + NVME_IO_SQ + 64 * i);
+
+		memset(sqe, 0, 64);
+		sqe[0] = 2 | i << 16;
+		sqe[1] = 1;
+		memcpy(&sqe[6], &prp, sizeof(prp));
+		sqe[12] = NVME_READ_BYTES / 512 - 1;
+	}
+	mmio_write(n->f, 0, NVME_SQ1, 4, count);
+}
+
+static bool throttle(unsigned bps)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command),
+		 "\"execute\":\"block_set_io_throttle\",\"arguments\":{\"device\":\"d\",\"bps\":%u,"
+		 "\"bps_rd\":0,\"bps_wr\":0,\"iops\":0,\"iops_rd\":0,\"iops_wr\":0}",
+		 bps);
+	return people_do(command);
+}
+
+#define PENDING_READS 4u
+#define PENDING_BYTES (PENDING_READS * NVME_READ_BYTES)
+
+/* Reads into m, of which at least the last is held back. */
+static void begin_pending(struct nvme *n, struct memory *m)
+{
+	nvme_open(n, NVME(0));
+	CU_ASSERT_EQUAL_FATAL(memory_attach(m, n->f, MIB(2), MIB(2)), 0);
+	CU_ASSERT_EQUAL(ops()->pool_map(&m->pool, 0, MIB(2)), 0);
+	memset(m->bytes, 0x55, MIB(2));
+	CU_ASSERT_FATAL(throttle(1));
+	nvme_read_pages(n, m->pool.iova, PENDING_READS);
+	for (unsigned i = 0; i < 100; i++)
+		mmio_read(n->f, 0, NVME_CSTS, 4);
+	CU_ASSERT_EQUAL(
+		not_equal(m->bytes + PENDING_BYTES - NVME_READ_BYTES, NVME_READ_BYTES, 0x55), 0);
+}
+
+/* What the next test relies on: let go, it does write. */
+static void pending_goes_on(void)
+{
+	struct memory m;
+	struct nvme n;
+
+	begin_pending(&n, &m);
+	CU_ASSERT(throttle(0));
+	for (unsigned i = 0; i < MANY_READS && m.bytes[PENDING_BYTES - 1]; i++)
+		mmio_read(n.f, 0, NVME_CSTS, 4);
+	CU_ASSERT_EQUAL(not_equal(m.bytes, PENDING_BYTES, 0), 0);
+	CU_ASSERT_EQUAL(not_equal(m.bytes + PENDING_BYTES, MIB(2) - PENDING_BYTES, 0x55), 0);
+	memory_detach(&m);
+	nvme_close(&n);
+}
+
+/* The memory is its owner's again when the reset has returned, detached and not. */
+static void pending_and_reset(void)
+{
+	for (unsigned detach = 0; detach < 2; detach++) {
+		struct memory m;
+		struct nvme n;
+
+		begin_pending(&n, &m);
+		CU_ASSERT_EQUAL(ops()->reset(n.f), 0);
+		memset(m.bytes, 0x77, MIB(2));
+		if (detach)
+			ops()->pool_detach(&m.pool);
+		CU_ASSERT(throttle(0));
+		for (unsigned i = 0; i < 100; i++)
+			qtest_task_sync(&qemu()->qtest);
+		CU_ASSERT_EQUAL(not_equal(m.bytes, MIB(2), 0x77), 0);
+		if (!detach)
+			ops()->pool_detach(&m.pool);
+		memory_free(&m);
+		nvme_close(&n);
+	}
+}
+
+/* The pool grows while reads into its first chunk are held back; they end in the right place. */
+static void growth_while_pending(void)
+{
+	struct memory m;
+	struct nvme n;
+
+	nvme_open(&n, NVME(0));
+	CU_ASSERT_EQUAL_FATAL(memory_attach(&m, n.f, MIB(256), MIB(64)), 0);
+	CU_ASSERT_EQUAL(ops()->pool_map(&m.pool, 0, MIB(32)), 0);
+	memset(m.bytes, 0x55, MIB(64));
+	CU_ASSERT_FATAL(throttle(1));
+	nvme_read_pages(&n, m.pool.iova + MIB(32) - PENDING_BYTES, PENDING_READS);
+	for (unsigned i = 1; i < 8; i++)
+		CU_ASSERT_EQUAL(ops()->pool_map(&m.pool, MIB(32) * i, MIB(32)), 0);
+	CU_ASSERT(throttle(0));
+	for (unsigned i = 0; i < MANY_READS && m.bytes[MIB(32) - 1]; i++)
+		mmio_read(n.f, 0, NVME_CSTS, 4);
+	CU_ASSERT_EQUAL(not_equal(m.bytes + MIB(32) - PENDING_BYTES, PENDING_BYTES, 0), 0);
+	CU_ASSERT_EQUAL(not_equal(m.bytes, MIB(32) - PENDING_BYTES, 0x55), 0);
+	CU_ASSERT_EQUAL(not_equal(m.bytes + MIB(32), MIB(32), 0x55), 0);
+	memory_detach(&m);
+	nvme_close(&n);
+}
+
+#define FROZEN_DISK                                                                      \
+	ARGS("-drive", "driver=null-co,if=none,id=d,size=64M,read-zeroes=on", "-device", \
+	     "nvme,drive=d,serial=serial-1")
+
+static void test_pending(void)
+{
+	with_bus(pending_goes_on, FROZEN_DISK);
+	with_bus(pending_and_reset, FROZEN_DISK);
+}
+
+static void test_growth_while_pending(void)
+{
+	with_bus(growth_while_pending, FROZEN_DISK);
+}
+
 /* ---- hot-plug ---- */
 
 #define ADD(driver, id, bus, more)                                                         \
@@ -1465,6 +1610,8 @@ static CU_TestInfo tests[] = {
 	{"a detached pool is out of reach", test_fault_detached},
 	{"two domains", test_two_domains},
 	{"a huge pool grows", test_huge_pool},
+	{"a reset with a transfer pending", test_pending},
+	{"growth with a transfer pending", test_growth_while_pending},
 	{"hot-plug and removal", test_plug_and_unplug},
 	{"the next one waits for the last", test_plug_before_forgotten},
 	{"a switch is removed", test_unplug_switch},
