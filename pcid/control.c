@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "breather.h"
 #include "driver.h"
 #include "pcid.h"
 
@@ -37,6 +38,7 @@ struct client {
 struct pcid_control {
 	struct pcid *pcid;
 	struct pcidipc_watch watch;
+	struct pcid_breather breather;
 	struct pcidipc_list clients;
 	unsigned nclients;
 	unsigned working; /* tasks */
@@ -368,7 +370,9 @@ static void incoming(struct pcidipc_watch *watch, unsigned events)
 	int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)events;
-	if (fd >= 0 && (!make_room(control) || add_client(control, fd)))
+	if (fd < 0)
+		pcid_breathe(&control->breather, watch, errno);
+	else if (!make_room(control) || add_client(control, fd))
 		close(fd);
 }
 
@@ -424,6 +428,7 @@ void pcid_control_close(struct pcid *pcid)
 	if (!control)
 		return;
 	pcid->control = NULL;
+	pcid_breather_cancel(&control->breather);
 	pcidipc_watch_remove(&control->watch);
 	close(control->watch.fd);
 	unlink(control->path);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -237,6 +238,17 @@ static int check_config(const struct pcid_options *options)
 	return good ? 0 : 1;
 }
 
+/* Every pool of every client of every driver is an fd here. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int set_up(struct app *app)
 {
 	struct pcid *pcid = &app->pcid;
@@ -289,6 +301,7 @@ int main(int argc, char **argv)
 	if (geteuid())
 		pcidipc_info("not root: drivers run as pcid's own user; the rest of their "
 			     "confinement holds");
+	raise_file_limit();
 	ret = set_up(&app);
 	if (!ret)
 		ret = pcidipc_loop_run(app.pcid.loop);

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "breather.h"
 #include "driver.h"
 
 #define MAX_WAITING 64
@@ -30,6 +31,7 @@ struct waiting {
 struct pcid_refuser {
 	struct pcidipc_loop *loop;
 	struct pcidipc_watch watch;
+	struct pcid_breather breather;
 	struct pcidipc_list waiting;
 	unsigned nwaiting;
 };
@@ -94,15 +96,18 @@ static int wait_for_hello(struct pcid_refuser *r, int fd)
 
 /*
  * O_NONBLOCK belongs to the file description, which the driver had too: set it anew, and look
- * first, so that accept cannot block.
+ * first, so that accept cannot block. An fd, or -errno.
  */
 static int accept_one(int listening)
 {
 	struct pollfd p = {.fd = listening, .events = POLLIN};
 
+	int fd;
+
 	if (fcntl(listening, F_SETFL, O_NONBLOCK) || poll(&p, 1, 0) != 1)
-		return -1;
-	return accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		return -EAGAIN;
+	fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	return fd < 0 ? -errno : fd;
 }
 
 static void incoming(struct pcidipc_watch *watch, unsigned events)
@@ -112,8 +117,8 @@ static void incoming(struct pcidipc_watch *watch, unsigned events)
 
 	(void)events;
 	if (fd < 0)
-		return;
-	if (answer(fd) || wait_for_hello(r, fd))
+		pcid_breathe(&r->breather, watch, -fd);
+	else if (answer(fd) || wait_for_hello(r, fd))
 		close(fd);
 }
 
@@ -138,6 +143,7 @@ void pcid_refuser_free(struct pcid_refuser *r)
 {
 	if (!r)
 		return;
+	pcid_breather_cancel(&r->breather);
 	pcidipc_watch_remove(&r->watch);
 	pcidipc_list_for_each_safe(w, after, &r->waiting, struct waiting, link)
 		drop(w);
