@@ -106,6 +106,7 @@ cat <<END
 It works. From here:
   README.md                 how it is put together, how to use it
   docs/architecture.md      the life of a request and of an interrupt
+  docs/driver-guide.md      how to write a driver
   docs/ring-abi.md          the rings, to the byte
   man -l docs/man/pcid.8    pcid's options; also pcidctl.1, nvmed.8, pcid.conf.5
   make check                every test
