@@ -5,6 +5,7 @@
 #include <pcidipc/log.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "nvmed.h"
 
@@ -145,6 +146,29 @@ static void admin_interrupt(struct pcidipc_watch *watch, unsigned events)
 	nvme_queue_reap(&c->admin, ADMIN_ENTRIES);
 }
 
+static int take_vectors(struct controller *c)
+{
+	int ret = pcidipc_pci_alloc_vectors(c->pci, 1, 2, &c->vectors);
+
+	return ret ? ret
+		   : pcidipc_watch_add(c->loop, &c->admin_irq, c->vectors.fds[0], EPOLLIN,
+				       admin_interrupt);
+}
+
+int controller_renew_vectors(struct controller *c)
+{
+	int ret;
+
+	pcidipc_watch_remove(&c->admin_irq);
+	pcidipc_watch_remove(&c->io_irq);
+	for (unsigned i = 0; i < c->vectors.count; i++)
+		close(c->vectors.fds[i]);
+	c->vectors.count = 0;
+	c->io_masked = false;
+	ret = take_vectors(c);
+	return ret || !c->started ? ret : pairs_watch(c);
+}
+
 static int map_function(struct controller *c)
 {
 	int ret = pcidipc_pci_map(c->pci, 0, &c->bar);
@@ -153,8 +177,6 @@ static int map_function(struct controller *c)
 		ret = -ENXIO;
 	if (!ret)
 		ret = pcidipc_pci_enable(c->pci, true, true);
-	if (!ret)
-		ret = pcidipc_pci_alloc_vectors(c->pci, 1, 2, &c->vectors);
 	if (!ret)
 		ret = pcidipc_dma_create(c->pci, DMA_BYTES, &c->dma);
 	return ret;
@@ -205,8 +227,7 @@ static int prepare(struct controller *c)
 	if (ret)
 		return ret;
 	nvme_queue_stop(&c->admin);
-	return pcidipc_watch_add(c->loop, &c->admin_irq, c->vectors.fds[0], EPOLLIN,
-				 admin_interrupt);
+	return take_vectors(c);
 }
 
 static void limit_pairs(struct controller *c)

@@ -21,8 +21,9 @@ static void start_task(void *arg)
 	struct controller *c = arg;
 	int ret = controller_start(c);
 
+	if (!ret)
+		ret = pairs_start(c);
 	if (!ret) {
-		pairs_start(c);
 		events_start(c);
 		ret = namespaces_start(c);
 	}

@@ -100,6 +100,8 @@ struct namespace
 
 /* controller.c (tasks) */
 int controller_start(struct controller *c);
+/* After a reset of the function, which takes the vectors away. */
+int controller_renew_vectors(struct controller *c);
 /* CC.SHN, then disable. */
 void controller_stop(struct controller *c);
 int controller_disable(struct controller *c);
@@ -138,7 +140,9 @@ void controller_lost(struct controller *c, int code);
 /* pair.c (tasks) */
 int pair_get(struct controller *c, struct pair **pair);
 void pair_put(struct pair *pair);
-void pairs_start(struct controller *c);
+int pairs_start(struct controller *c);
+/* Watch the vector of the I/O queues. */
+int pairs_watch(struct controller *c);
 /* After a reset: create the queues again. */
 int pairs_restore(struct controller *c);
 

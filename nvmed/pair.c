@@ -268,12 +268,18 @@ static void io_interrupt(struct pcidipc_watch *watch, unsigned events)
 
 /* With one vector for all, it is treated in the manner of NAPI too: a level-triggered one has to
  * be. */
-void pairs_start(struct controller *c)
+int pairs_watch(struct controller *c)
+{
+	if (!io_vector(c))
+		pcidipc_watch_remove(&c->admin_irq);
+	return pcidipc_watch_add(c->loop, &c->io_irq, c->vectors.fds[io_vector(c)], EPOLLIN,
+				 io_interrupt);
+}
+
+int pairs_start(struct controller *c)
 {
 	c->poller.poll = poll_pairs;
 	c->poller.arm = arm_pairs;
 	pcidipc_poller_add(c->loop, &c->poller);
-	if (!io_vector(c))
-		pcidipc_watch_remove(&c->admin_irq);
-	pcidipc_watch_add(c->loop, &c->io_irq, c->vectors.fds[io_vector(c)], EPOLLIN, io_interrupt);
+	return pairs_watch(c);
 }

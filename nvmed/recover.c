@@ -91,6 +91,8 @@ static int silence(struct controller *c)
 	if (!ret)
 		ret = pcidipc_pci_enable(c->pci, true, true);
 	if (!ret)
+		ret = controller_renew_vectors(c);
+	if (!ret)
 		ret = controller_disable(c);
 	return ret;
 }

@@ -66,6 +66,7 @@ static struct model {
 	unsigned masks, unmasks;
 	uint8_t lbads, mdts;
 	int irq[2];
+	unsigned vectors, lost; /* allocated now; interrupts that had no vector to go to */
 	bool masked[2], pending[2];
 } m;
 
@@ -77,7 +78,9 @@ static void model_interrupt(unsigned vector)
 		vector = 0;
 	if (m.mute)
 		return;
-	if (m.masked[vector])
+	if (vector >= m.vectors)
+		m.lost++;
+	else if (m.masked[vector])
 		m.pending[vector] = true;
 	else if (write(m.irq[vector], &one, sizeof(one)) != sizeof(one))
 		abort();
@@ -388,6 +391,7 @@ int pcidipc_pci_reset(struct pcidipc_pci *pci)
 	(void)pci;
 	m.flrs++;
 	m.stuck_ready = false;
+	m.vectors = 0;
 	model_configure(0);
 	return 0;
 }
@@ -399,7 +403,9 @@ int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned 
 	(void)least;
 	if (m.vectors_most && most > m.vectors_most)
 		most = m.vectors_most;
-	v->count = most;
+	v->count = m.vectors = most;
+	memset(m.masked, 0, sizeof(m.masked));
+	memset(m.pending, 0, sizeof(m.pending));
 	for (unsigned i = 0; i < most; i++)
 		v->fds[i] = m.irq[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	return 0;

@@ -142,6 +142,13 @@ static void test_stuck(void)
 	while (c->recovering)
 		pcidipc_loop_turn(c->loop, true);
 	CU_ASSERT(!c->dead);
+	m.hold_io = false;
+	ask(&a, 1);
+	until(&a.done);
+	CU_ASSERT_EQUAL(a.res, 0);
+	free(a.rq);
+	CU_ASSERT_EQUAL(m.vectors, 2); /* the reset took them */
+	CU_ASSERT_EQUAL(m.lost, 0);
 	finish();
 }
 
