@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The bus interface: what pcid's core asks of a bus. `qemu` and `vfio` implement it; nothing else knows which one is
- * in use. Everything runs on pcid's loop. Calls marked (task) are made from inside a task and may await; the others
- * are part of the hot path and neither sleep nor await.
+ * The bus interface: what pcid's core asks of a bus. `qemu` and `vfio` implement it; nothing else
+ * knows which one is in use. Everything runs on pcid's loop. Calls marked (task) are made from
+ * inside a task and may await; the others are part of the hot path and neither sleep nor await.
  */
 #ifndef PCID_BUS_H
 #define PCID_BUS_H
@@ -57,18 +57,18 @@ struct pcid_function {
 	uint16_t vendor, device, subsystem_vendor, subsystem_device;
 	uint32_t class_code; /* 24 bits */
 	uint8_t revision;
-	uint8_t header_type; /* without the multi-function bit: 0 device, 1 bridge */
+	uint8_t header_type;		/* without the multi-function bit: 0 device, 1 bridge */
 	uint8_t secondary, subordinate; /* bridges: bus numbers below */
 	uint16_t config_bytes;		/* 256 or 4096 */
-	uint8_t dma_bits;		/* addresses the function can reach; 64 unless the bus knows less */
-	uint32_t group;			/* IOMMU group: functions with the same number share a domain */
-	struct pcid_function *parent;	/* the bridge above, or NULL */
+	uint8_t dma_bits; /* addresses the function can reach; 64 unless the bus knows less */
+	uint32_t group;	  /* IOMMU group: functions with the same number share a domain */
+	struct pcid_function *parent; /* the bridge above, or NULL */
 	struct pcid_bar bars[PCID_BARS];
 	struct pcid_cap caps[PCID_MAX_CAPS]; /* standard ones, then extended, each in list order */
 	unsigned ncaps;
 	struct pcid_msix msix;
 	struct pcid_msi msi;
-	bool gone;    /* no longer there: calls answer -ENODEV */
+	bool gone; /* no longer there: calls answer -ENODEV */
 	void *bus_priv;
 	void *owner; /* the core's: the driver instance */
 };
@@ -88,15 +88,16 @@ struct pcid_read {
 };
 
 struct pcid_irqs {
-	uint32_t kind;	/* RINGABI_IRQ_* */
+	uint32_t kind; /* RINGABI_IRQ_* */
 	uint32_t count;
-	bool maskable;	/* irq_mask works; otherwise the core relays and keeps the mask itself */
-	int fds[64];	/* eventfds that the bus signals; the core's to close */
+	bool maskable; /* irq_mask works; otherwise the core relays and keeps the mask itself */
+	int fds[64];   /* eventfds that the bus signals; the core's to close */
 };
 
 enum pcid_bus_event {
 	PCID_FUNCTION_ARRIVED,
-	PCID_FUNCTION_LEAVING, /* it works still, but shall be let go: call release, then the bus tells GONE */
+	PCID_FUNCTION_LEAVING, /* it works still, but shall be let go: call release, then the bus
+				  tells GONE */
 	PCID_FUNCTION_GONE,    /* it answers no more; freed when the core calls forget */
 	PCID_FUNCTION_FAULT,   /* its DMA was refused by the IOMMU */
 	PCID_BUS_DEAD,	       /* nothing works any more (function is NULL) */
@@ -117,28 +118,35 @@ struct pcid_bus_ops {
 	void (*stop)(struct pcid_bus *bus);
 
 	/* width 1, 2, 4, naturally aligned, within config_bytes: the core has checked. (task) */
-	int (*config_read)(struct pcid_function *f, unsigned offset, unsigned width, uint32_t *value);
-	int (*config_write)(struct pcid_function *f, unsigned offset, unsigned width, uint32_t value);
+	int (*config_read)(struct pcid_function *f, unsigned offset, unsigned width,
+			   uint32_t *value);
+	int (*config_write)(struct pcid_function *f, unsigned offset, unsigned width,
+			    uint32_t value);
 
-	/* Take the function for a driver: into a domain of its own, DMA and interrupts off. (task) */
+	/* Take the function for a driver: into a domain of its own, DMA and interrupts off. (task)
+	 */
 	int (*claim)(struct pcid_function *f);
-	/* Its driver is gone: DMA and interrupts off, reset, out of the domain. Pools are detached before. (task) */
+	/* Its driver is gone: DMA and interrupts off, reset, out of the domain. Pools are detached
+	 * before. (task) */
 	void (*release)(struct pcid_function *f);
 	/* (task) */
 	int (*enable)(struct pcid_function *f, bool decode, bool master);
 	/*
-	 * Stop DMA, free the vectors, reset; pools stay mapped. -EOPNOTSUPP: there is no reset, the rest was done.
-	 * (task)
+	 * Stop DMA, free the vectors, reset; pools stay mapped. -EOPNOTSUPP: there is no reset, the
+	 * rest was done. (task)
 	 */
 	int (*reset)(struct pcid_function *f);
 
-	/* An fd to mmap BAR `bar` at *offset, or -EOPNOTSUPP: registers go through mmio_read and _write. (task) */
+	/* An fd to mmap BAR `bar` at *offset, or -EOPNOTSUPP: registers go through mmio_read and
+	 * _write. (task) */
 	int (*region_fd)(struct pcid_function *f, unsigned bar, uint64_t *offset);
 	/*
-	 * Registers; bar, offset and width are checked. Writes are posted, in order with reads and irq_mask. -EAGAIN:
-	 * too much is queued, try again when bus->writable is called. mmio_read calls read->done later, or -errno.
+	 * Registers; bar, offset and width are checked. Writes are posted, in order with reads and
+	 * irq_mask. -EAGAIN: too much is queued, try again when bus->writable is called. mmio_read
+	 * calls read->done later, or -errno.
 	 */
-	int (*mmio_write)(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width, uint64_t value);
+	int (*mmio_write)(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width,
+			  uint64_t value);
 	int (*mmio_read)(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width,
 			 struct pcid_read *read);
 
@@ -148,11 +156,13 @@ struct pcid_bus_ops {
 	/* Posted. A vector that was masked when its interrupt came fires when it is unmasked. */
 	int (*irq_mask)(struct pcid_function *f, unsigned vector, bool masked);
 
-	/* Reserve room in the function's address space, set pool->iova; nothing is reachable yet. (task) */
+	/* Reserve room in the function's address space, set pool->iova; nothing is reachable yet.
+	 * (task) */
 	int (*pool_attach)(struct pcid_pool *pool);
 	/* Make a page-aligned range reachable. Mapping a range twice is no error. (task) */
 	int (*pool_map)(struct pcid_pool *pool, uint64_t offset, uint64_t bytes);
-	/* Unmap all of it, flush the IOTLB. Its addresses are not used again while the driver lives. (task) */
+	/* Unmap all of it, flush the IOTLB. Its addresses are not used again while the driver
+	 * lives. (task) */
 	void (*pool_detach)(struct pcid_pool *pool);
 
 	/* The core has let go of a function that is GONE: free it. */
@@ -173,8 +183,10 @@ struct pcid_bus {
 };
 
 /*
- * The QEMU bus (pcid/qemu/): device models of a stock QEMU whose CPU is halted. args: QEMU's device arguments
- * ("-drive", ..., "-device", ...), NULL-terminated, copied. run_dir: a private directory for its sockets.
+ * The QEMU bus (pcid/qemu/): device models of a stock QEMU whose CPU is halted. args: QEMU's device
+ * arguments
+ * ("-drive", ..., "-device", ...), NULL-terminated, copied. run_dir: a private directory for its
+ * sockets.
  */
 struct pcid_qemu_options {
 	const char *binary; /* "qemu-system-x86_64" */
@@ -182,7 +194,8 @@ struct pcid_qemu_options {
 	const char *run_dir;
 	unsigned ram_mib; /* 0: 64 */
 };
-int pcid_qemu_bus_create(struct pcidipc_loop *loop, const struct pcid_qemu_options *options, struct pcid_bus **bus);
+int pcid_qemu_bus_create(struct pcidipc_loop *loop, const struct pcid_qemu_options *options,
+			 struct pcid_bus **bus);
 void pcid_bus_destroy(struct pcid_bus *bus);
 /* The QMP socket's path, for people and tests (hot-plug); NULL where there is none. */
 const char *pcid_qemu_bus_qmp(struct pcid_bus *bus);

@@ -180,8 +180,8 @@ struct ringabi_pci_arg pcid_request_arg(const struct pcidipc_request *request);
 /* Hand a request to the driver's worker task. PCIDIPC_PENDING or -ENOMEM. */
 int pcid_slow(struct pcid_driver *d, struct pcidipc_request *request);
 /*
- * Reset the function. Its vectors do not survive the attempt; until it is done registers and masks wait,
- * for the bus has no vector to mask. Task, with bus_lock held.
+ * Reset the function. Its vectors do not survive the attempt; until it is done registers and masks
+ * wait, for the bus has no vector to mask. Task, with bus_lock held.
  */
 int pcid_function_reset(struct pcid_driver *d);
 /* May these bytes be written? 0, -EPERM (see ringabi/pci.h), -ENXIO. `value` matters for the reset

@@ -45,8 +45,9 @@ enum ringabi_msg_type {
 
 /* How a consumer opens a service. */
 #define RINGABI_OPEN_READ_ONLY (1u << 0) /* requests that change the disk get -EROFS */
-#define RINGABI_OPEN_EXCLUSIVE (1u << 1) /* -EBUSY while anybody else has it open, and for others \
-					  */
+#define RINGABI_OPEN_EXCLUSIVE                                             \
+	(1u << 1) /* -EBUSY while anybody else has it open, and for others \
+		   */
 #define RINGABI_OPEN_ALL (RINGABI_OPEN_READ_ONLY | RINGABI_OPEN_EXCLUSIVE)
 
 /*

@@ -50,8 +50,8 @@ static bool is_op(const struct pcidipc_cqe *cqe)
 	return (cqe->user_data & OP_TAG_MASK) == OP_TAG;
 }
 
-/* Does the CQE name an op in flight? user_data comes from the other side: believed only if the table
- * agrees. */
+/* Does the CQE name an op in flight? user_data comes from the other side: believed only if the
+ * table agrees. */
 static bool names_op(const struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
 {
 	uint32_t slot = (uint32_t)cqe->user_data;
@@ -110,7 +110,8 @@ static bool backlog_pop(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 
 static void backlog_push(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
 {
-	/* Now: the call that puts it here may be waiting for the one that should have come instead. */
+	/* Now: the call that puts it here may be waiting for the one that should have come instead.
+	 */
 	if (is_op(cqe) && cqe->user_data != OP_SILENT && !names_op(c, cqe)) {
 		refuse_cqe(c, cqe);
 		return;
@@ -427,6 +428,8 @@ static void complete_all(struct pcidipc_consumer *c, int error)
 static void finish_failure(struct pcidipc_consumer *c, int error)
 {
 	c->error = error;
+	pcidipc_timer_cancel(&c->retry);
+	consumer_fail_asks(c, error);
 	sort_backlog(c);
 	complete_all(c, error);
 	pcidipc_poller_remove(&c->poller);
@@ -456,7 +459,6 @@ void consumer_fail(struct pcidipc_consumer *c, int error)
 	if (!c->lost_producer) {
 		pcidipc_watch_remove(&c->watch);
 		drain(c); /* what it published before it died counts */
-		consumer_fail_asks(c, error);
 		if (c->path && c->slots) {
 			consumer_recover_start(c, error);
 			if (c->loop)

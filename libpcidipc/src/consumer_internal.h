@@ -34,7 +34,8 @@ struct kept_packet {
 
 #define MAX_UNANSWERED 8 /* the ABI's limit: the producer hangs up on one who sends more */
 
-/* A request over the channel, unanswered or waiting for its turn to be sent; on its asker's stack. */
+/* A request over the channel, unanswered or waiting for its turn to be sent; on its asker's stack.
+ */
 struct ask {
 	struct ask *next;
 	uint32_t tag;

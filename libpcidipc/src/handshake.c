@@ -181,6 +181,10 @@ void consumer_fail_asks(struct pcidipc_consumer *c, int error)
 static int block_for(struct pcidipc_consumer *c, struct ask *ask)
 {
 	while (!ask->answered.done) {
+		if (c->lost_producer) {
+			consumer_wait(c);
+			continue;
+		}
 		consumer_wait_readable(c->channel, 0);
 		consumer_read_channel(c);
 	}
@@ -195,8 +199,8 @@ int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request
 	struct ask **last = &c->asks;
 	int ret;
 
-	if (c->error || c->lost_producer)
-		return c->error ? c->error : -ENOTCONN;
+	if (pcidipc_consumer_error(c))
+		return pcidipc_consumer_error(c);
 	reply->nfds = 0;
 	request->tag = ask.tag;
 	request->result = 0;

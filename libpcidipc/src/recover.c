@@ -12,8 +12,7 @@
 
 #include "consumer_internal.h"
 
-#define GIVE_UP_NS \
-	10000000000ull /* no pcid at all, for this long: nobody drives the device any more */
+#define PATIENCE_MS 10000 /* no pcid at all, for this long: nobody drives the device any more */
 
 void consumer_recover_start(struct pcidipc_consumer *c, int error)
 {
@@ -22,7 +21,8 @@ void consumer_recover_start(struct pcidipc_consumer *c, int error)
 	c->lost_producer = true;
 	c->successor = -1;
 	c->successor_ready = false;
-	c->give_up_at = clock_ns() + GIVE_UP_NS;
+	c->give_up_at = clock_ns() +
+			1000000ull * (c->params.patience_ms ? c->params.patience_ms : PATIENCE_MS);
 }
 
 static void drop_successor(struct pcidipc_consumer *c)

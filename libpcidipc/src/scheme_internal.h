@@ -9,7 +9,6 @@
 #include <pcidipc/scheme.h>
 #include <pcidipc/task.h>
 
-
 #define SESSION_BUDGET 32     /* requests taken per session and turn: nobody starves the others */
 #define SESSION_MAX_PACKETS 8 /* unanswered messages that a consumer may have */
 

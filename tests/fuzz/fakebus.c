@@ -105,7 +105,8 @@ void fakebus_answer(int error, uint64_t value)
 
 static int irq_alloc(struct pcid_function *f, unsigned most, struct pcid_irqs *irqs)
 {
-	fuzz_expect(!fb.vectors && most && most <= RINGABI_MSG_MAX_FDS, "vectors are allocated once");
+	fuzz_expect(!fb.vectors && most && most <= RINGABI_MSG_MAX_FDS,
+		    "vectors are allocated once");
 	pcidipc_task_yield();
 	irqs->kind = RINGABI_IRQ_MSIX;
 	irqs->count = most < f->msix.count ? most : f->msix.count;
@@ -188,7 +189,10 @@ static void make(void)
 			 {.address = 0xc000, .bytes = 64, .io = true},
 			 {0},
 			 {0},
-			 {.address = 1ull << 40, .bytes = 1ull << 34, .is64 = true, .prefetch = true}},
+			 {.address = 1ull << 40,
+			  .bytes = 1ull << 34,
+			  .is64 = true,
+			  .prefetch = true}},
 		.caps = {{.id = 0x01, .offset = 0x40},
 			 {.id = 0x11, .offset = 0x50},
 			 {.id = 0x10, .offset = 0x60},

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the fuzz targets share. An input is a program: every target takes bytes from it to decide what the hostile
- * side does next, and ends when there are none left. No thread, no sleep, no clock: the same input does the same.
+ * What the fuzz targets share. An input is a program: every target takes bytes from it to decide
+ * what the hostile side does next, and ends when there are none left. No thread, no sleep, no
+ * clock: the same input does the same.
  */
 #ifndef FUZZ_H
 #define FUZZ_H
@@ -49,8 +50,8 @@ void fuzz_end(void);
 /* ---- file descriptors that a peer may pass ---- */
 
 enum {
-	FUZZ_FD_POOL,	   /* sealed as a pool must be, FUZZ_POOL_BYTES */
-	FUZZ_FD_BIG_POOL,  /* likewise, FUZZ_BIG_POOL_BYTES */
+	FUZZ_FD_POOL,	  /* sealed as a pool must be, FUZZ_POOL_BYTES */
+	FUZZ_FD_BIG_POOL, /* likewise, FUZZ_BIG_POOL_BYTES */
 	FUZZ_FD_UNSEALED,
 	FUZZ_FD_UNALIGNED, /* sealed, but no multiple of the granule */
 	FUZZ_FD_READ_ONLY, /* sealed against writing too */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A device's configuration space, as the QEMU bus takes it apart: capability lists that loop, end nowhere, and lie. */
+/* A device's configuration space, as the QEMU bus takes it apart: capability lists that loop, end
+ * nowhere, and lie. */
 #include <errno.h>
 #include <string.h>
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A hostile producer against a consumer: answers to the handshake, rings that are none, CQEs for nothing, indices that
- * jump, answers to questions. The consumer must end every call and complete every operation once, with an error or not.
+ * A hostile producer against a consumer: answers to the handshake, rings that are none, CQEs for
+ * nothing, indices that jump, answers to questions. The consumer must end every call and complete
+ * every operation once, with an error or not.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -75,7 +76,8 @@ static void good_set_up(uint32_t features)
 	close(fd);
 }
 
-/* A ring with a header that the input has changed, in a memfd of the size and seals that it says. */
+/* A ring with a header that the input has changed, in a memfd of the size and seals that it says.
+ */
 static void send_odd_ring(struct fuzz_input *in)
 {
 	struct ringabi_ring header = {.magic = RINGABI_RING_MAGIC,
@@ -158,8 +160,8 @@ static void step_cqe(struct fuzz_input *in)
 	uint8_t how = fuzz_u8(in);
 	struct ringabi_ring *shared = ring.map.shared;
 	struct io_uring_cqe *cqe =
-		(void *)(ring.map.cqes + ((size_t)(shared->cq_tail & (2 * ENTRIES - 1))
-					  << ring.map.cqe_shift));
+		(void *)(ring.map.cqes +
+			 ((size_t)(shared->cq_tail & (2 * ENTRIES - 1)) << ring.map.cqe_shift));
 
 	cqe->user_data = how & 0x40 ? fuzz_take(in, 8) : ring.map.sqes[how % ENTRIES].user_data;
 	if (how & 0x20)
@@ -301,8 +303,8 @@ static void step_task(struct fuzz_input *in)
 /* ---- an input ---- */
 
 static void (*const steps[])(struct fuzz_input *) = {
-	step_message, step_answer,  step_event,	 step_scribble, step_cqe, step_hang_up, step_op,
-	step_request, step_submit, step_next, step_reap,	 step_run, step_task, step_cqe,
+	step_message, step_answer, step_event, step_scribble, step_cqe, step_hang_up, step_op,
+	step_request, step_submit, step_next,  step_reap,     step_run, step_task,    step_cqe,
 };
 
 static int adopt(int end)
@@ -331,7 +333,8 @@ static void play(struct fuzz_input *in)
 	fuzz_expect(lost == 1, "who watches is told that the producer is lost");
 }
 
-/* Without a loop: the calls that block. The producer has said all that it will say, so none may block for good. */
+/* Without a loop: the calls that block. The producer has said all that it will say, so none may
+ * block for good. */
 static void play_blocking(struct fuzz_input *in)
 {
 	struct io_uring_sqe sqe = {.opcode = IORING_OP_NOP};

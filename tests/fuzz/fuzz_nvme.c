@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * What an NVMe controller answers: identify data, lists of namespaces that change, and completions, of which there are
- * some for nothing, twice, and with phases of their own. The driver's files are taken in as they are; the ways to the
- * device lead into the input.
+ * What an NVMe controller answers: identify data, lists of namespaces that change, and completions,
+ * of which there are some for nothing, twice, and with phases of their own. The driver's files are
+ * taken in as they are; the ways to the device lead into the input.
  */
 #include <errno.h>
 #include <libnvme.h>
@@ -63,7 +63,8 @@ static int check_disk(struct namespace *ns)
 		    "blocks have a size that can be driven");
 	fuzz_expect(info->bytes && !(info->bytes % block) && info->bytes <= INT64_MAX,
 		    "a disk has whole blocks, and not too many");
-	fuzz_expect(info->best_bytes >= block && !(info->physical_bytes & (info->physical_bytes - 1)),
+	fuzz_expect(info->best_bytes >= block &&
+			    !(info->physical_bytes & (info->physical_bytes - 1)),
 		    "one command moves a block at least");
 	fuzz_expect(memchr(info->serial, 0, sizeof(info->serial)) &&
 			    memchr(info->model, 0, sizeof(info->model)) &&
@@ -181,8 +182,8 @@ static void write_completion(struct nvme_queue *q)
 	uint8_t how = fuzz_u8(answers);
 	volatile struct nvme_cqe *cqe = &q->cq[how & 8 ? how % ENTRIES : q->cq_head];
 
-	cqe->cid = how & 0x40 ? (uint16_t)fuzz_take(answers, 2) :
-				nvme_command_id(q, &q->commands[how % ENTRIES]);
+	cqe->cid = how & 0x40 ? (uint16_t)fuzz_take(answers, 2)
+			      : nvme_command_id(q, &q->commands[how % ENTRIES]);
 	cqe->result = fuzz_u8(answers);
 	cqe->sq_head = fuzz_u8(answers);
 	cqe->status = (uint16_t)(fuzz_take(answers, 2) << 1 | (how & 0x80 ? !q->phase : q->phase));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A hostile driver against pcid: channel messages, indices and SQEs of the PCI interface, over a bus in memory that is
- * at times busy, full, or unable.
+ * A hostile driver against pcid: channel messages, indices and SQEs of the PCI interface, over a
+ * bus in memory that is at times busy, full, or unable.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,8 +13,11 @@
 static struct rawpeer peer;
 static struct pcid pcid;
 static struct pcid_config configuration = {.user_dma_quota = 96u << 20};
-static struct pcid_stanza stanza = {
-	.name = "fuzz", .service = "fuzz", .user = "nobody", .dma_quota = 64u << 20, .max_children = 4};
+static struct pcid_stanza stanza = {.name = "fuzz",
+				    .service = "fuzz",
+				    .user = "nobody",
+				    .dma_quota = 64u << 20,
+				    .max_children = 4};
 static struct pcid_driver driver;
 
 /* ---- steps ---- */
@@ -166,12 +169,13 @@ static void step_pool(struct fuzz_input *in)
 	uint8_t which = fuzz_u8(in);
 
 	rawpeer_attach_pool(&peer, which >> 4, fuzz_fd(which & 7),
-			    (which & 7) == FUZZ_FD_BIG_POOL ? FUZZ_BIG_POOL_BYTES : FUZZ_POOL_BYTES);
+			    (which & 7) == FUZZ_FD_BIG_POOL ? FUZZ_BIG_POOL_BYTES
+							    : FUZZ_POOL_BYTES);
 }
 
 static void (*const steps[])(struct fuzz_input *) = {
-	step_likely, step_any,	   step_batch, step_common,  step_run, step_scribble, step_reap,
-	step_answer, step_bus,	   step_message, step_vectors, step_raw, step_pool,
+	step_likely, step_any, step_batch,   step_common,  step_run, step_scribble, step_reap,
+	step_answer, step_bus, step_message, step_vectors, step_raw, step_pool,
 };
 
 /* ---- an input ---- */

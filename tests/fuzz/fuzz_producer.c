@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * A hostile consumer against a producer that serves a disk: every channel message, every index, and SQEs of the block
- * interface, in any order. See steps[] for what a byte of the input does.
+ * A hostile consumer against a producer that serves a disk: every channel message, every index, and
+ * SQEs of the block interface, in any order. See steps[] for what a byte of the input does.
  */
 #include <errno.h>
 #include <linux/falloc.h>
@@ -166,7 +166,8 @@ static void step_pool(struct fuzz_input *in)
 	uint8_t which = fuzz_u8(in);
 
 	rawpeer_attach_pool(&peer, which >> 4, fuzz_fd(which & 7),
-			    (which & 7) == FUZZ_FD_BIG_POOL ? FUZZ_BIG_POOL_BYTES : FUZZ_POOL_BYTES);
+			    (which & 7) == FUZZ_FD_BIG_POOL ? FUZZ_BIG_POOL_BYTES
+							    : FUZZ_POOL_BYTES);
 }
 
 static void step_message(struct fuzz_input *in)
@@ -201,9 +202,9 @@ static void step_read(struct fuzz_input *in)
 }
 
 static void (*const steps[])(struct fuzz_input *) = {
-	step_run,     step_likely, step_any,	 step_batch, step_scribble,
-	step_reap,    step_complete, step_driver, step_hello, step_ring,
-	step_pool,    step_message, step_pool_bytes, step_change_disk, step_read,
+	step_run,  step_likely,	  step_any,	   step_batch,	     step_scribble,
+	step_reap, step_complete, step_driver,	   step_hello,	     step_ring,
+	step_pool, step_message,  step_pool_bytes, step_change_disk, step_read,
 };
 
 static void set_up(struct fuzz_input *in)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A disk of nothing behind pcidipc_disk_serve, in the fuzzer's own process, which checks what the helper promises. */
+/* A disk of nothing behind pcidipc_disk_serve, in the fuzzer's own process, which checks what the
+ * helper promises. */
 #ifndef FUZZDISK_H
 #define FUZZDISK_H
 

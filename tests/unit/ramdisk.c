@@ -274,7 +274,8 @@ static int pool_map(struct pcidipc_session *s, struct pcidipc_pool_view *view, u
 
 	(void)s;
 	pcidipc_task_yield();
-	/* Whole chunks when a request needs them; pages when the client asks (RINGABI_CMD_POOL_MAP). */
+	/* Whole chunks when a request needs them; pages when the client asks
+	 * (RINGABI_CMD_POOL_MAP). */
 	expect(!((offset | bytes) % RINGABI_POOL_PAGE) && bytes && bytes <= RINGABI_POOL_CHUNK &&
 		       offset < view->bytes && bytes <= view->bytes - offset,
 	       "what is mapped lies in its pool");

@@ -47,7 +47,8 @@ int rawpeer_read(struct rawpeer *peer)
 	while ((ret = pcidipc_channel_receive(peer->channel, &packet, NULL)) > 0) {
 		uint32_t type = packet.msg.type;
 
-		if (packet.msg.size != pcidipc_msg_bytes(type & ~RINGABI_MSG_REPLY, type & RINGABI_MSG_REPLY))
+		if (packet.msg.size !=
+		    pcidipc_msg_bytes(type & ~RINGABI_MSG_REPLY, type & RINGABI_MSG_REPLY))
 			ret = -EPROTO;
 		if (type == (RINGABI_MSG_ATTACH_RING | RINGABI_MSG_REPLY) && packet.nfds)
 			map_ring(peer, packet.fds[0]);
@@ -100,7 +101,8 @@ void rawpeer_attach_pool(struct rawpeer *peer, uint32_t index, int fd, uint64_t 
 	send_msg(peer, &m.msg, RINGABI_MSG_ATTACH_POOL, sizeof(m), &fd);
 }
 
-/* The header is the producer's, but this process is the consumer: what it wrote there first is still there. */
+/* The header is the producer's, but this process is the consumer: what it wrote there first is
+ * still there. */
 static struct io_uring_sqe *slot(struct rawpeer *peer, uint32_t index)
 {
 	char *sqes = (char *)peer->ring + RINGABI_HEADER_BYTES;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A hostile consumer: a channel, a ring's memory, and no library between it and them. For tests and fuzz targets. */
+/* A hostile consumer: a channel, a ring's memory, and no library between it and them. For tests and
+ * fuzz targets. */
 #ifndef RAWPEER_H
 #define RAWPEER_H
 
@@ -18,7 +19,8 @@ struct rawpeer {
 /* Over this channel, which it takes over. */
 void rawpeer_init(struct rawpeer *peer, int channel, uint32_t interface);
 void rawpeer_close(struct rawpeer *peer);
-/* Read what came, map the ring if there is one among it. 0; -EPIPE: it hung up; -EPROTO: none of the ABI's messages. */
+/* Read what came, map the ring if there is one among it. 0; -EPIPE: it hung up; -EPROTO: none of
+ * the ABI's messages. */
 int rawpeer_read(struct rawpeer *peer);
 /* The same, after waiting until there is something to read. */
 int rawpeer_await(struct rawpeer *peer);
@@ -34,7 +36,8 @@ void rawpeer_put(struct rawpeer *peer, uint32_t nth, const struct io_uring_sqe *
 void rawpeer_publish(struct rawpeer *peer, uint32_t count);
 /* Take every CQE. */
 void rawpeer_reap(struct rawpeer *peer);
-/* One of the indices and flags, the producer's own ones among them, becomes `value`, or moves by it. */
+/* One of the indices and flags, the producer's own ones among them, becomes `value`, or moves by
+ * it. */
 void rawpeer_scribble(struct rawpeer *peer, unsigned which, bool absolute, uint32_t value);
 
 #endif

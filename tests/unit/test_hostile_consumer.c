@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Hostile clients of a disk, in processes of their own, beside an honest one. Whatever they do, the honest client's data
- * comes back right and without an error, its progress is what a test waits for, and in the end the disk's process holds
- * exactly what it held before.
+ * Hostile clients of a disk, in processes of their own, beside an honest one. Whatever they do, the
+ * honest client's data comes back right and without an error, its progress is what a test waits
+ * for, and in the end the disk's process holds exactly what it held before.
  */
 #include <CUnit/Basic.h>
 #include <fcntl.h>
@@ -84,11 +84,10 @@ static uint64_t near_or_far(uint64_t unit, uint32_t most)
 
 static struct io_uring_sqe random_sqe(void)
 {
-	static const uint8_t opcodes[] = {IORING_OP_READ_FIXED,	 IORING_OP_WRITE_FIXED,
-					  IORING_OP_READV,	 IORING_OP_WRITEV,
-					  IORING_OP_FSYNC,	 IORING_OP_FALLOCATE,
-					  IORING_OP_URING_CMD,	 IORING_OP_ASYNC_CANCEL,
-					  IORING_OP_NOP};
+	static const uint8_t opcodes[] = {
+		IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,  IORING_OP_READV,
+		IORING_OP_WRITEV,     IORING_OP_FSYNC,	      IORING_OP_FALLOCATE,
+		IORING_OP_URING_CMD,  IORING_OP_ASYNC_CANCEL, IORING_OP_NOP};
 	struct io_uring_sqe sqe = {.opcode = opcodes[pick(sizeof(opcodes))]};
 
 	if (!pick(16)) {
@@ -276,8 +275,8 @@ static void send_nothing_with_fds(int channel, int fd)
 /* As many fds as a message can carry, in every message, without waiting. */
 static void many_fds(void)
 {
-	struct ringabi_attach_pool m = {
-		.msg = {RINGABI_MSG_ATTACH_POOL, sizeof(m), 1, 0}, .bytes = 2 * MIB};
+	struct ringabi_attach_pool m = {.msg = {RINGABI_MSG_ATTACH_POOL, sizeof(m), 1, 0},
+					.bytes = 2 * MIB};
 	int fds[RINGABI_MSG_MAX_FDS], pool = memfd(2 * MIB, 0, POOL_SEALS);
 
 	for (unsigned i = 0; i < RINGABI_MSG_MAX_FDS; i++)
@@ -327,7 +326,8 @@ static void crowd(void)
 		for (; n < MOST; n++) {
 			int fd = pcidipc_channel_connect(rd.path);
 
-			if (fd == -EAGAIN) { /* the backlog is full: let the disk have a look at it */
+			if (fd ==
+			    -EAGAIN) { /* the backlog is full: let the disk have a look at it */
 				sched_yield();
 				fd = pcidipc_channel_connect(rd.path);
 			}
@@ -351,8 +351,7 @@ static void work(void)
 
 	fill_random(&honest_seed, honest.base, bytes);
 	CU_ASSERT_EQUAL_FATAL(
-		pcidipc_blockdev_write(honest.dev, honest.index, 0, bytes, off, false),
-		(int)bytes);
+		pcidipc_blockdev_write(honest.dev, honest.index, 0, bytes, off, false), (int)bytes);
 	CU_ASSERT_EQUAL_FATAL(pcidipc_blockdev_read(honest.dev, honest.index, 65536, bytes, off),
 			      (int)bytes);
 	CU_ASSERT_FATAL(!memcmp(honest.base, honest.base + 65536, bytes));
@@ -382,7 +381,8 @@ static void endure(void (*attack)(void), uint32_t with_seed)
 	CU_ASSERT(rounds > 0);
 }
 
-/* Until only the honest one is left: the hostile ones have gone, the disk may still have to notice. */
+/* Until only the honest one is left: the hostile ones have gone, the disk may still have to notice.
+ */
 static void settle(const struct leaks *want, struct leaks *now)
 {
 	time_t give_up = time(NULL) + PATIENCE_S;
@@ -421,10 +421,10 @@ static void withstand(void (*attack)(void))
 	CU_ASSERT_EQUAL(rd.shared->attaches, rd.shared->detaches);
 }
 
-#define TEST(attack)                 \
+#define TEST(attack)                    \
 	static void test_##attack(void) \
-	{                            \
-		withstand(attack);   \
+	{                               \
+		withstand(attack);      \
 	}
 TEST(leave_early)
 TEST(scribble)

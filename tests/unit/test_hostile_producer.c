@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * A hostile producer behind a service's socket, in a process of its own, against the client library. It breaks the rules
- * and lives on, so nobody resets anything and nobody hangs up: the client must find out by itself, get an error from
- * whatever call it is in, and lose no descriptor and no mapping by it.
+ * A hostile producer behind a service's socket, in a process of its own, against the client
+ * library. It breaks the rules and lives on, so nobody resets anything and nobody hangs up: the
+ * client must find out by itself, get an error from whatever call it is in, and lose no descriptor
+ * and no mapping by it.
  */
 #include <CUnit/Basic.h>
 #include <fcntl.h>
@@ -236,8 +237,8 @@ struct victim {
 
 static int victim_open(struct victim *v, enum trick trick)
 {
-	struct pcidipc_consumer_params params = {.interface = RINGABI_INTERFACE_BLOCK,
-						 .sq_entries = ENTRIES};
+	struct pcidipc_consumer_params params = {
+		.interface = RINGABI_INTERFACE_BLOCK, .sq_entries = ENTRIES, .patience_ms = 20};
 
 	leaks_count(getpid(), &v->before);
 	v->c = NULL;
@@ -272,7 +273,8 @@ static void test_set_up(void)
 	struct victim v;
 
 	for (unsigned trick = 0; trick < FIRST_LATE; trick++) {
-		/* More fds than a message may carry are closed; otherwise that hello is a right one. */
+		/* More fds than a message may carry are closed; otherwise that hello is a right
+		 * one. */
 		int ret = victim_open(&v, trick);
 
 		CU_ASSERT(ret < 0);
@@ -404,8 +406,8 @@ static void test_ring(void)
 
 static void test_channel(void)
 {
-	int (*const calls[])(struct victim *) = {call,	       submit_and_wait, poll_cqes,
-						 attach_pool, call_in_task,	 attach_in_task};
+	int (*const calls[])(struct victim *) = {call,	      submit_and_wait, poll_cqes,
+						 attach_pool, call_in_task,    attach_in_task};
 
 	for (unsigned trick = FIRST_ON_CHANNEL; trick < TRICKS; trick++)
 		for (unsigned i = 0; i < sizeof(calls) / sizeof(*calls); i++)

@@ -75,7 +75,8 @@ static void look(struct core_rig *r, void *arg)
 	if (d->nservices)
 		l->service = pcid_service_state(
 			pcidipc_container_of(d->services.next, struct pcid_service, link));
-	pcid_list_for_each(m, &d->pools, struct pcid_mapping, link) l->npools++;
+	pcidipc_list_for_each(m, &d->pools, struct pcid_mapping, link)
+		l->npools++;
 }
 
 static void match(struct core_rig *r, void *arg)

@@ -23,10 +23,12 @@
 struct pcidipc_consumer;
 
 struct pcidipc_consumer_params {
-	uint32_t interface;  /* RINGABI_INTERFACE_* */
-	uint32_t open_flags; /* RINGABI_OPEN_* */
-	uint32_t sq_entries; /* power of two; 0: 128. Lowered to what the producer allows */
-	uint32_t cq_entries; /* power of two; 0: twice sq_entries */
+	uint32_t interface;   /* RINGABI_INTERFACE_* */
+	uint32_t open_flags;  /* RINGABI_OPEN_* */
+	uint32_t sq_entries;  /* power of two; 0: 128. Lowered to what the producer allows */
+	uint32_t cq_entries;  /* power of two; 0: twice sq_entries */
+	uint32_t patience_ms; /* with a service that nobody answers for, or whose producer broke the
+				 rules; 0: 10 s */
 };
 
 /*
@@ -66,8 +68,8 @@ void pcidipc_consumer_on_adopt(struct pcidipc_consumer *consumer,
 
 /*
  * 0 while the connection works; -ENOTCONN, -EPROTO or -ENODEV once it does not. -EPROTO: the
- * producer broke the rules. Requests then complete when it has closed its end, or after 10 s, when
- * nothing says that it let go of their buffers.
+ * producer broke the rules. Requests then complete when it has closed its end, or after
+ * patience_ms, when nothing says that it let go of their buffers.
  */
 int pcidipc_consumer_error(const struct pcidipc_consumer *consumer);
 uint64_t pcidipc_consumer_generation(const struct pcidipc_consumer *consumer);
