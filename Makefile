@@ -27,7 +27,7 @@ CFLAGS += -std=gnu11 $(OPT) $(WARN) $(SAN)
 LDFLAGS += $(SAN) -Wl,-z,relro,-z,now
 
 LIB_SRC := $(wildcard libpcidipc/src/*.c)
-PCID_SRC := $(wildcard pcid/*.c pcid/qemu/*.c)
+PCID_SRC := $(wildcard pcid/*.c pcid/qemu/*.c pcid/vfio/*.c)
 CTL_SRC := $(wildcard pcid/ctl/*.c)
 NVMED_SRC := $(wildcard nvmed/*.c)
 # Every tests/unit/test_*.c and tests/qemu/test_*.c is a program; the other files there are shared by their neighbours.
@@ -39,7 +39,7 @@ QEMU_LIB := $(filter-out $(QEMU_SRC),$(wildcard tests/qemu/*.c))
 objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 LIB_LIBS := -luring -lpthread
-PCID_LIBS := -lpci -lconfuse -ljson-c
+PCID_LIBS := -lpci -lconfuse -ljson-c -ludev
 CTL_LIBS := -lpci -ljson-c
 NVMED_LIBS := -lnvme
 

@@ -134,7 +134,8 @@ static bool match_function(struct pcid *pcid, struct pcid_function *f)
 	struct pcid_stanza *stanza = pcid_match(pcid->config, &id);
 	int ret;
 
-	if (!stanza || f->owner || f->gone || pcid->stopping)
+	if (!stanza || f->owner || f->gone || pcid->stopping ||
+	    (f->bus->ops->offered && !f->bus->ops->offered(f)))
 		return false;
 	ret = pcid_driver_start(pcid, stanza, f, NULL, NULL);
 	if (ret)
@@ -270,6 +271,11 @@ void pcid_take_bus(struct pcid *pcid, struct pcid_bus *bus)
 }
 
 /* ---- the end ---- */
+
+void pcid_bus_destroy(struct pcid_bus *bus)
+{
+	bus->ops->destroy(bus);
+}
 
 void pcid_stop_drivers(struct pcid *pcid)
 {

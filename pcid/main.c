@@ -197,7 +197,7 @@ static int find_driver_dir(struct pcid *pcid)
 	return ret;
 }
 
-static int make_bus(struct pcid *pcid)
+static int make_qemu_bus(struct pcid *pcid, struct pcid_bus **bus)
 {
 	char **args = *pcid->options.bus_args ? pcid->options.bus_args : pcid->config->qemu_args;
 	static const char *const none[] = {NULL};
@@ -208,11 +208,29 @@ static int make_bus(struct pcid *pcid)
 		.run_dir = pcid->bus_dir,
 		.ram_mib = pcid->config->qemu_ram_mib,
 	};
-	struct pcid_bus *bus;
-	int ret = pcid_qemu_bus_create(pcid->loop, &options, &bus);
 
+	return pcid_qemu_bus_create(pcid->loop, &options, bus);
+}
+
+static int make_bus(struct pcid *pcid)
+{
+	struct pcid_vfio_options vfio = {
+		.take = pcid->config->vfio_take,
+		.run_dir = pcid->bus_dir,
+		.shared_groups = pcid->config->vfio_shared_groups,
+	};
+	const char *name = pcid->options.bus;
+	struct pcid_bus *bus;
+	int ret;
+
+	if (!name)
+		name = pcid_vfio_bus_wanted(&vfio) ? "vfio" : "qemu";
+	if (!strcmp(name, "vfio"))
+		ret = pcid_vfio_bus_create(pcid->loop, &vfio, &bus);
+	else
+		ret = make_qemu_bus(pcid, &bus);
 	if (ret)
-		pcidipc_err("the qemu bus: %s", strerror(-ret));
+		pcidipc_err("the %s bus: %s", name, strerror(-ret));
 	else
 		pcid_take_bus(pcid, bus);
 	return ret;

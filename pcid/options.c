@@ -14,7 +14,9 @@ static const char help[] =
 	"Usage: pcid [OPTION]... [-- QEMU DEVICE ARGUMENT...]\n"
 	"Own the PCI bus: enumerate functions, start a driver for each, serve what they need.\n"
 	"\n"
-	"      --bus qemu         device models of a stock QEMU (default); vfio is not built yet\n"
+	"      --bus vfio         functions of this machine; the default where one is bound to\n"
+	"                         vfio-pci, or named in the configuration's section vfio\n"
+	"      --bus qemu         device models of a stock QEMU; the default elsewhere\n"
 	"      --config PATH      configuration: a file, or a directory of *.conf (" PCID_CONFIG_DIR
 	")\n"
 	"      --runtime-dir DIR  sockets (" PCID_RUNTIME_DIR ", or $PCID_RUNTIME_DIR)\n"
@@ -64,10 +66,8 @@ static int wrong(const char *text, const char *value)
 
 static int take_bus(struct pcid_options *o, const char *name)
 {
-	if (!strcmp(name, "vfio"))
-		return wrong("--bus vfio: not built yet; there is --bus qemu", "");
-	if (strcmp(name, "qemu"))
-		return wrong("--bus must be qemu, not ", name);
+	if (strcmp(name, "vfio") && strcmp(name, "qemu"))
+		return wrong("--bus must be vfio or qemu, not ", name);
 	o->bus = name;
 	return 0;
 }
@@ -126,8 +126,7 @@ int pcid_options_parse(int argc, char **argv, struct pcid_options *o)
 	const char *dir = getenv("PCID_RUNTIME_DIR");
 	int option, ret = 0;
 
-	*o = (struct pcid_options){.bus = "qemu",
-				   .runtime_dir = dir && *dir ? dir : PCID_RUNTIME_DIR,
+	*o = (struct pcid_options){.runtime_dir = dir && *dir ? dir : PCID_RUNTIME_DIR,
 				   .ready_fd = -1,
 				   .log_level = PCIDIPC_NOTICE};
 	optind = 1;
@@ -137,6 +136,10 @@ int pcid_options_parse(int argc, char **argv, struct pcid_options *o)
 		return ret;
 	if (optind < argc && strcmp(argv[optind - 1], "--"))
 		return wrong("QEMU's arguments stand after --; unexpected: ", argv[optind]);
+	if (optind < argc && o->bus && !strcmp(o->bus, "vfio"))
+		return wrong("the vfio bus takes no arguments; unexpected: ", argv[optind]);
+	if (optind < argc)
+		o->bus = "qemu";
 	o->bus_args = argv + optind;
 	return 0;
 }

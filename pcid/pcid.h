@@ -17,7 +17,7 @@
 #endif
 
 struct pcid_options {
-	const char *bus;
+	const char *bus;    /* "vfio" or "qemu"; NULL: what there is */
 	const char *config; /* NULL: PCID_CONFIG_DIR, if it is there */
 	const char *runtime_dir;
 	const char *driver_dir; /* NULL: found from where pcid lies, else PCID_DRIVER_DIR */
