@@ -4,6 +4,7 @@
 #   make demo      a QEMU bus, an NVMe disk, a file moved onto it and back
 #   make check     every test, plain and under sanitizers
 #   make bench     measure everything: a table, and build/bench.json
+#   make check-guest  the tests on real PCI, in a Linux guest (KERNELS="6.1 6.12" GUEST_TESTS="nvme ...")
 #   make install   DESTDIR= PREFIX=/usr/local
 #   make deps      install what the build needs (Debian, as root)
 #   make clean
@@ -128,6 +129,13 @@ $(FUZZ_TARGETS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call objs,$(FUZZ_LIB)) $
 fuzz: fuzzers
 	@B=$(B) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) tests/fuzz/run.sh
 
+# Subdrivers that only the guest's tests want.
+GUEST_PROGRAMS := $(patsubst tests/guest/%.c,$(B)/guest/bin/%,$(wildcard tests/guest/*.c))
+.PHONY: guest
+guest: $(GUEST_PROGRAMS)
+$(B)/guest/bin/%: $(B)/obj/tests/guest/%.o $(LIB_A)
+	$(link) $(LIB_LIBS)
+
 clean:
 	rm -rf build
 
@@ -160,7 +168,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 INSTALL ?= install
 
-.PHONY: help deps demo check install
+.PHONY: help deps demo check check-guest install
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 	@echo '  make help      this list'
@@ -176,6 +184,9 @@ demo:
 	@B=$(B) tests/demo.sh
 check: deps
 	@B=$(B) MAKE="$(MAKE)" scripts/check.sh
+check-guest: deps
+	@$(MAKE) --no-print-directory -s tests guest
+	@B=$(B) tests/guest/run.sh $(GUEST_TESTS)
 
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(LIBEXECDIR) $(INCLUDEDIR)/ringabi \

@@ -26,7 +26,7 @@ static int find_region(struct vfio_function *p, unsigned index, struct vfio_regi
 int vfio_regions_find(struct pcid_function *f)
 {
 	struct vfio_function *p = vfio_of(f);
-	struct vfio_region config;
+	struct vfio_region config = {0};
 	int ret = find_region(p, VFIO_PCI_CONFIG_REGION_INDEX, &config);
 
 	for (unsigned i = 0; i < PCID_BARS && !ret; i++)

@@ -28,7 +28,10 @@ static int reset_device(void *function)
 	return ret;
 }
 
-/* The kernel restores configuration space after a reset: what is to be off is turned off before. */
+/*
+ * The kernel restores configuration space after a reset: what is to be off is turned off before. While the kernel waits
+ * for us to let go it holds the device, and does not reset it for us: then no DMA must do.
+ */
 int vfio_reset(struct pcid_function *f)
 {
 	struct vfio_function *p = vfio_of(f);
@@ -39,7 +42,7 @@ int vfio_reset(struct pcid_function *f)
 	p->decode = false;
 	vfio_config_write(f, PCI_COMMAND, 2, 0);
 	vfio_irq_free(f);
-	if (!p->can_reset)
+	if (!p->can_reset || p->leaving)
 		return -EOPNOTSUPP;
 	p->busy = true;
 	ret = vfio_run(f, reset_device);

@@ -29,7 +29,7 @@ static void link_name(const char *address, const char *attribute, char *name, si
 		return;
 	target[n] = '\0';
 	slash = strrchr(target, '/');
-	snprintf(name, room, "%s", slash ? slash + 1 : target);
+	snprintf(name, room, "%.*s", (int)room - 1, slash ? slash + 1 : target);
 }
 
 int vfio_sysfs_write(const char *path, const char *text)

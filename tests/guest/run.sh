@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 B=${B:-build}
 here=tests/guest
 work=$B/guest
-tests=${*:-$(cd $here/tests && ls -- *.sh | sed 's/\.sh$//')}
+tests=${*:-$(cd $here/tests && ls -- *.sh | grep -v "^lib" | sed 's/\.sh$//')}
 status=0
 mkdir -p "$work/bin"
 

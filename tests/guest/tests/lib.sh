@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+# For the tests in the guest: pcid with a configuration of their own.
+modprobe vfio-pci
+modprobe vfio_iommu_type1
+export PCID_RUNTIME_DIR=/run/pcid
+conf=/tmp/pcid.conf
+rm -f $conf
+
+fail()
+{
+	echo "FAILED: $*"
+	exit 1
+}
+
+# Functions that pcid may take from the kernel.
+take()
+{
+	echo "vfio { take = {$(echo "$*" | sed 's/[^ ]*/"&"/g; s/ /, /g')} }" >>$conf
+}
+
+use_nvmed()
+{
+	cat >>$conf <<-END
+	driver "nvmed" {
+		class = 1
+		subclass = 8
+		command = "/suite/nvmed"
+		service = "nvme"
+	}
+	END
+}
+
+# Until the command succeeds, for at most ten seconds.
+await()
+{
+	tries=0
+	until "$@" >/dev/null 2>&1; do
+		tries=$((tries + 1))
+		[ $tries -lt 100 ] || fail "never true: $*"
+		usleep 100000
+	done
+}
+
+# Returns when pcid is ready. Its messages are in /tmp/pcid.log, and on the console.
+start_pcid()
+{
+	grep -q ^driver $conf 2>/dev/null || use_nvmed
+	rm -f /tmp/ready
+	mkfifo /tmp/ready
+	pcid --bus vfio --config $conf --ready-fd 3 -v "$@" 3>/tmp/ready >/tmp/pcid.log 2>&1 &
+	pcid_pid=$!
+	read -r line </tmp/ready || true
+	cat /tmp/pcid.log
+	kill -0 $pcid_pid || fail "pcid did not start"
+}
+
+stop_pcid()
+{
+	kill $pcid_pid
+	wait $pcid_pid || fail "pcid ended with exit status $?"
+	cat /tmp/pcid.log
+}
+
+driver_of()
+{
+	basename "$(readlink /sys/bus/pci/devices/$1/driver || echo none)"
+}
