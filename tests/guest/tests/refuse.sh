@@ -20,12 +20,12 @@ driver "edu" {
 	vendor = 0x1234
 	device = 0x11e8
 	command = "/suite/nvmed"
-	restart_limit = 0
 }
 END
 start_pcid
 expect '0000:00:03.0: refused: the kernel uses its disk nvme1n1: it is mounted on /tmp/mnt'
 [ "$(driver_of 0000:00:03.0)" = nvme ]
+[ "$(grep -c 0000:00:03.0 /tmp/pcid.log)" -eq 2 ] || fail "a refusal is told once, and that nothing was started"
 dd if=/dev/zero of=/tmp/mnt/file bs=1M count=4 2>/dev/null
 sync
 pcidctl disk read nvme0n1 --output /dev/null --bytes 1M
