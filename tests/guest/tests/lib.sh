@@ -6,13 +6,21 @@ export PCID_RUNTIME_DIR=/run/pcid
 conf=/tmp/pcid.conf
 rm -f $conf
 
+# A test that fails leaves no pcid to the next.
+pcid_pid=
+leave()
+{
+	[ -z "$pcid_pid" ] || { kill $pcid_pid && wait $pcid_pid; tail -n 40 /tmp/pcid.log; }
+}
+trap leave EXIT
+
 fail()
 {
 	echo "FAILED: $*"
 	exit 1
 }
 
-# Functions that pcid may take from the kernel.
+# Functions that pcid may take from the kernel; once in a test.
 take()
 {
 	echo "vfio { take = {$(echo "$*" | sed 's/[^ ]*/"&"/g; s/ /, /g')} }" >>$conf
@@ -58,6 +66,7 @@ stop_pcid()
 {
 	kill $pcid_pid
 	wait $pcid_pid || fail "pcid ended with exit status $?"
+	pcid_pid=
 	cat /tmp/pcid.log
 }
 
