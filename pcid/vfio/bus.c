@@ -42,7 +42,8 @@ static int start(struct pcid_bus *bus)
 	raise_lock_limit();
 	ret = vfio_done_init(&b->done, bus->loop);
 	if (!ret)
-		ret = vfio_hotplug_start(b); /* before the walk: what arrives meanwhile is told then */
+		ret = vfio_hotplug_start(
+			b); /* before the walk: what arrives meanwhile is told then */
 	if (!ret)
 		ret = vfio_enumerate(b);
 	if (!ret)
@@ -228,7 +229,8 @@ static int enable(struct pcid_function *f, bool decode, bool master)
 	if (ret)
 		return ret;
 	command &= ~ours;
-	command |= (decode ? PCI_COMMAND_IO | PCI_COMMAND_MEMORY : 0u) | (master ? PCI_COMMAND_MASTER : 0u);
+	command |= (decode ? PCI_COMMAND_IO | PCI_COMMAND_MEMORY : 0u) |
+		   (master ? PCI_COMMAND_MASTER : 0u);
 	if (!decode)
 		p->decode = false;
 	ret = vfio_config_write(f, PCI_COMMAND, 2, command);
@@ -291,7 +293,8 @@ static int pool_map(struct pcid_pool *pool, uint64_t offset, uint64_t bytes)
 static void pool_detach(struct pcid_pool *pool)
 {
 	struct pcid_function *f = pool->function;
-	struct range r = {.container = vfio_of(f)->container, .bytes = pool->bytes, .iova = pool->iova};
+	struct range r = {
+		.container = vfio_of(f)->container, .bytes = pool->bytes, .iova = pool->iova};
 	int ret;
 
 	if (!r.container)
@@ -316,7 +319,8 @@ static const char *describe(struct pcid_function *f)
 	vfio_sysfs_driver(f->address, driver);
 	n = snprintf(text, sizeof(text), "kernel driver %s", *driver ? driver : "none");
 	if (p->taken)
-		n += snprintf(text + n, sizeof(text) - (size_t)n, " (taken over from %s)", *p->was ? p->was : "none");
+		n += snprintf(text + n, sizeof(text) - (size_t)n, " (taken over from %s)",
+			      *p->was ? p->was : "none");
 	if (f->group == VFIO_NO_GROUP)
 		snprintf(text + n, sizeof(text) - (size_t)n, ", no IOMMU");
 	return text;
@@ -378,7 +382,8 @@ static int copy_names(struct vfio_bus *b, char *const *names)
 	return b->take ? 0 : -ENOMEM;
 }
 
-int pcid_vfio_bus_create(struct pcidipc_loop *loop, const struct pcid_vfio_options *options, struct pcid_bus **bus)
+int pcid_vfio_bus_create(struct pcidipc_loop *loop, const struct pcid_vfio_options *options,
+			 struct pcid_bus **bus)
 {
 	struct vfio_bus *b = calloc(1, sizeof(*b));
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * VFIO's container and group (Documentation/driver-api/vfio.rst): an IOMMU domain, and the way to a device's fd. All that
- * knows of this interface is here, so that iommufd can take its place.
+ * VFIO's container and group (Documentation/driver-api/vfio.rst): an IOMMU domain, and the way to a
+ * device's fd. All that knows of this interface is here, so that iommufd can take its place.
  *
- * A range of a pool is mapped here only for as long as it takes the kernel to pin its pages: the IOMMU keeps the pages,
- * not our mapping. So pcid's address space stays small, and nothing that happens to a client's memfd can hit pcid.
+ * A range of a pool is mapped here only for as long as it takes the kernel to pin its pages: the
+ * IOMMU keeps the pages, not our mapping. So pcid's address space stays small, and nothing that
+ * happens to a client's memfd can hit pcid.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +39,8 @@ static int open_container(const char *who)
 	if (ioctl(fd, VFIO_GET_API_VERSION) == VFIO_API_VERSION &&
 	    ioctl(fd, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) == 1)
 		return fd;
-	pcidipc_err("%s: this kernel's VFIO has no type 1 IOMMU: load the module vfio_iommu_type1", who);
+	pcidipc_err("%s: this kernel's VFIO has no type 1 IOMMU: load the module vfio_iommu_type1",
+		    who);
 	close(fd);
 	return -EOPNOTSUPP;
 }
@@ -59,12 +61,14 @@ static int open_group(uint32_t group, const char *who)
 	}
 	if (!ioctl(fd, VFIO_GROUP_GET_STATUS, &status) && status.flags & VFIO_GROUP_FLAGS_VIABLE)
 		return fd;
-	pcidipc_err("%s: its IOMMU group %u holds a function that another kernel driver has", who, group);
+	pcidipc_err("%s: its IOMMU group %u holds a function that another kernel driver has", who,
+		    group);
 	close(fd);
 	return -EBUSY;
 }
 
-/* With this parameter the kernel lets a device forge interrupts, and does not say whether it could. */
+/* With this parameter the kernel lets a device forge interrupts, and does not say whether it could.
+ */
 static bool unsafe_allowed(void)
 {
 	char answer = 'N';
@@ -87,7 +91,8 @@ static int join(struct vfio_container *c, const char *who)
 		return ret;
 	}
 	if (unsafe_allowed()) {
-		pcidipc_err("%s: refused: the kernel's allow_unsafe_interrupts is on, so a device might send "
+		pcidipc_err("%s: refused: the kernel's allow_unsafe_interrupts is on, so a device "
+			    "might send "
 			    "any interrupt: turn it off",
 			    who);
 		return -EPERM;
@@ -96,7 +101,8 @@ static int join(struct vfio_container *c, const char *who)
 		return 0;
 	ret = -errno;
 	pcidipc_err("%s: IOMMU group %u: %s%s", who, c->group, strerror(-ret),
-		    ret == -EPERM ? ": this machine does not remap interrupts, so a device might send any: refused"
+		    ret == -EPERM ? ": this machine does not remap interrupts, so a device might "
+				    "send any: refused"
 				  : "");
 	return ret;
 }
@@ -121,7 +127,8 @@ static void take_ranges(struct vfio_iova *iova, const void *info, uint32_t offse
 			add_range(iova, cap->iova_ranges[i].start, cap->iova_ranges[i].end);
 }
 
-/* A kernel that does not say (before 5.4) gets what every IOMMU can do, but for the interrupts' window. */
+/* A kernel that does not say (before 5.4) gets what every IOMMU can do, but for the interrupts'
+ * window. */
 static int find_ranges(struct vfio_container *c)
 {
 	struct vfio_iommu_type1_info *info = calloc(1, INFO_BYTES);
@@ -132,8 +139,10 @@ static int find_ranges(struct vfio_container *c)
 	info->argsz = INFO_BYTES;
 	c->iova.ranges = 0;
 	if (!ioctl(c->fd, VFIO_IOMMU_GET_INFO, info) && info->flags & VFIO_IOMMU_INFO_CAPS)
-		for (at = info->cap_offset; at && at + sizeof(struct vfio_info_cap_header) <= INFO_BYTES;) {
-			const struct vfio_info_cap_header *h = (const void *)((const char *)info + at);
+		for (at = info->cap_offset;
+		     at && at + sizeof(struct vfio_info_cap_header) <= INFO_BYTES;) {
+			const struct vfio_info_cap_header *h =
+				(const void *)((const char *)info + at);
 
 			if (h->id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
 				take_ranges(&c->iova, info, at);
@@ -184,7 +193,8 @@ void vfio_container_close(struct vfio_container *c)
 
 /* ---- mapping ---- */
 
-int vfio_container_map(struct vfio_container *c, int memfd, uint64_t offset, uint64_t bytes, uint64_t iova)
+int vfio_container_map(struct vfio_container *c, int memfd, uint64_t offset, uint64_t bytes,
+		       uint64_t iova)
 {
 	struct vfio_iommu_type1_dma_map map = {
 		.argsz = sizeof(map),
@@ -206,7 +216,8 @@ int vfio_container_map(struct vfio_container *c, int memfd, uint64_t offset, uin
 
 int vfio_container_unmap(struct vfio_container *c, uint64_t iova, uint64_t bytes)
 {
-	struct vfio_iommu_type1_dma_unmap unmap = {.argsz = sizeof(unmap), .iova = iova, .size = bytes};
+	struct vfio_iommu_type1_dma_unmap unmap = {
+		.argsz = sizeof(unmap), .iova = iova, .size = bytes};
 
 	return ioctl(c->fd, VFIO_IOMMU_UNMAP_DMA, &unmap) ? -errno : 0;
 }

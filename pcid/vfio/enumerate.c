@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * This machine's functions, through libpci. It calls its error function where it cannot go on and expects it not to
- * return, so every call that may do so is made under a landing place.
+ * This machine's functions, through libpci. It calls its error function where it cannot go on and
+ * expects it not to return, so every call that may do so is made under a landing place.
  */
 #include <errno.h>
 #include <limits.h>
@@ -20,8 +20,8 @@
 #define EDU_DEVICE 0x11e8
 #define EDU_BITS 28
 
-#define FILL                                                                                              \
-	(PCI_FILL_IDENT | PCI_FILL_BASES | PCI_FILL_SIZES | PCI_FILL_CLASS | PCI_FILL_CAPS |               \
+#define FILL                                                                                 \
+	(PCI_FILL_IDENT | PCI_FILL_BASES | PCI_FILL_SIZES | PCI_FILL_CLASS | PCI_FILL_CAPS | \
 	 PCI_FILL_EXT_CAPS | PCI_FILL_IO_FLAGS | PCI_FILL_CLASS_EXT | PCI_FILL_SUBSYS)
 
 static jmp_buf landing;
@@ -67,8 +67,9 @@ static void read_msix(struct pcid_function *f, struct pci_dev *d, uint16_t cap)
 	if (f->msix.bar < PCID_BARS && f->msix.offset < f->bars[f->msix.bar].bytes &&
 	    16ull * f->msix.count <= f->bars[f->msix.bar].bytes - f->msix.offset)
 		return;
-	pcidipc_warn("%s: its MSI-X table of %u entries does not fit into BAR %u: MSI-X is left out", f->address,
-		     f->msix.count, f->msix.bar);
+	pcidipc_warn(
+		"%s: its MSI-X table of %u entries does not fit into BAR %u: MSI-X is left out",
+		f->address, f->msix.count, f->msix.bar);
 	f->msix = (struct pcid_msix){0};
 }
 
@@ -99,7 +100,8 @@ static void take_cap(struct pcid_function *f, struct pci_dev *d, const struct pc
 
 	if (f->ncaps == PCID_MAX_CAPS)
 		return;
-	f->caps[f->ncaps++] = (struct pcid_cap){c->id, (uint16_t)c->addr, vendor_bytes(d, c), extended};
+	f->caps[f->ncaps++] =
+		(struct pcid_cap){c->id, (uint16_t)c->addr, vendor_bytes(d, c), extended};
 	if (!extended && c->id == PCI_CAP_ID_MSIX)
 		read_msix(f, d, (uint16_t)c->addr);
 	if (!extended && c->id == PCI_CAP_ID_MSI)
@@ -141,8 +143,8 @@ static void take_identity(struct pcid_function *f, struct pci_dev *d)
 	f->bus_number = d->bus;
 	f->dev = d->dev;
 	f->fn = d->func;
-	snprintf(f->address, sizeof(f->address), "%04x:%02x:%02x.%u", f->segment, d->bus, d->dev & 31u,
-		 d->func & 7u);
+	snprintf(f->address, sizeof(f->address), "%04x:%02x:%02x.%u", f->segment, d->bus,
+		 d->dev & 31u, d->func & 7u);
 	f->vendor = d->vendor_id;
 	f->device = d->device_id;
 	f->class_code = (uint32_t)d->device_class << 8 | d->prog_if;
@@ -197,8 +199,10 @@ static struct pcid_function *new_function(struct vfio_bus *bus)
 
 static bool before(const struct pcid_function *a, const struct pcid_function *b)
 {
-	uint64_t x = (uint64_t)a->segment << 16 | (uint64_t)a->bus_number << 8 | (uint64_t)a->dev << 3 | a->fn;
-	uint64_t y = (uint64_t)b->segment << 16 | (uint64_t)b->bus_number << 8 | (uint64_t)b->dev << 3 | b->fn;
+	uint64_t x = (uint64_t)a->segment << 16 | (uint64_t)a->bus_number << 8 |
+		     (uint64_t)a->dev << 3 | a->fn;
+	uint64_t y = (uint64_t)b->segment << 16 | (uint64_t)b->bus_number << 8 |
+		     (uint64_t)b->dev << 3 | b->fn;
 
 	return x < y;
 }
@@ -208,7 +212,8 @@ static void keep(struct vfio_bus *bus, struct pcid_function *f)
 {
 	struct pcidipc_list *at = bus->bus.functions.next;
 
-	while (at != &bus->bus.functions && before(pcidipc_container_of(at, struct pcid_function, link), f))
+	while (at != &bus->bus.functions &&
+	       before(pcidipc_container_of(at, struct pcid_function, link), f))
 		at = at->next;
 	pthread_mutex_lock(&bus->list_lock);
 	pcid_list_append(at, &f->link);
@@ -312,9 +317,8 @@ struct pcid_function *vfio_enumerate_one(struct vfio_bus *bus, const char *addre
 
 struct pcid_function *vfio_find(struct vfio_bus *bus, const char *address)
 {
-	pcid_list_for_each(f, &bus->bus.functions, struct pcid_function, link)
-		if (!strcmp(f->address, address) && !f->gone)
-			return f;
+	pcid_list_for_each(f, &bus->bus.functions, struct pcid_function,
+			   link) if (!strcmp(f->address, address) && !f->gone) return f;
 	return NULL;
 }
 
@@ -326,16 +330,16 @@ int vfio_config_peek(struct pcid_function *f, unsigned offset, unsigned width, u
 		return -EIO;
 	if (!pci_read_block(vfio_of(f)->pci, (int)offset, bytes, (int)width))
 		return -EIO;
-	*value = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+	*value = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+		 (uint32_t)bytes[3] << 24;
 	return 0;
 }
 
 /* libpci keeps what its scan found until its own end; what was asked for singly is ours. */
 void vfio_forget(struct pcid_function *f)
 {
-	pcid_list_for_each(other, &f->bus->functions, struct pcid_function, link)
-		if (other->parent == f)
-			other->parent = NULL;
+	pcid_list_for_each(other, &f->bus->functions, struct pcid_function,
+			   link) if (other->parent == f) other->parent = NULL;
 	vfio_worker_stop(&vfio_of(f)->worker);
 	if (vfio_of(f)->own_pci)
 		pci_free_dev(vfio_of(f)->pci);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * DMA that the IOMMU refused. VFIO does not tell of it; the kernel's log does, so that is read (/dev/kmsg), from now on.
- * Intel:  DMAR: [DMA Write NO_PASID] Request device [00:02.0] fault addr 0x123000 [fault reason 0x05] PTE Write ...
- * AMD:    ... AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000d address=0x123000 flags=0x0020], after the device's name
+ * DMA that the IOMMU refused. VFIO does not tell of it; the kernel's log does, so that is read
+ * (/dev/kmsg), from now on. Intel:  DMAR: [DMA Write NO_PASID] Request device [00:02.0] fault addr
+ * 0x123000 [fault reason 0x05] PTE Write ... AMD:    ... AMD-Vi: Event logged [IO_PAGE_FAULT
+ * domain=0x000d address=0x123000 flags=0x0020], after the device's name
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,11 +40,11 @@ static bool parse_intel(char *text, struct parsed *p)
 		return false;
 	p->write = !strncmp(at + 11, "Write", 5);
 	/* "[00:02.0]", or with the segment in front */
-	if (sscanf(device, "Request device [%x:%x:%x.%x] fault addr %llx", &p->segment, &p->bus, &p->dev, &p->fn,
-		   &p->iova) != 5) {
+	if (sscanf(device, "Request device [%x:%x:%x.%x] fault addr %llx", &p->segment, &p->bus,
+		   &p->dev, &p->fn, &p->iova) != 5) {
 		p->segment = 0;
-		if (sscanf(device, "Request device [%x:%x.%x] fault addr %llx", &p->bus, &p->dev, &p->fn,
-			   &p->iova) != 4)
+		if (sscanf(device, "Request device [%x:%x.%x] fault addr %llx", &p->bus, &p->dev,
+			   &p->fn, &p->iova) != 4)
 			return false;
 	}
 	reason = strstr(device, "[fault reason ");
@@ -59,7 +60,8 @@ static bool parse_amd(char *text, struct parsed *p)
 	char *flags = event ? strstr(event, "flags=") : NULL;
 	char *device = strchr(text, ';');
 
-	while (device && sscanf(device, "%*[; a-zA-Z-]%x:%x:%x.%x", &p->segment, &p->bus, &p->dev, &p->fn) != 4)
+	while (device && sscanf(device, "%*[; a-zA-Z-]%x:%x:%x.%x", &p->segment, &p->bus, &p->dev,
+				&p->fn) != 4)
 		device = strchr(device + 1, ' ');
 	if (!device || !address || sscanf(address, "address=%llx", &p->iova) != 1)
 		return false;
@@ -108,7 +110,8 @@ int vfio_faults_start(struct vfio_bus *bus)
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 	if (!faults || fd < 0 || lseek(fd, 0, SEEK_END) < 0) {
-		pcidipc_warn("DMA that the IOMMU refuses will not be told: /dev/kmsg: %s", strerror(errno));
+		pcidipc_warn("DMA that the IOMMU refuses will not be told: /dev/kmsg: %s",
+			     strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		free(faults);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Functions come and go. Arrival, and that one is gone for good, are told by udev (or, where no udevd runs, by the kernel
- * itself). That one is wanted back is told by VFIO's request interrupt before: the kernel waits until we let go.
+ * Functions come and go. Arrival, and that one is gone for good, are told by udev (or, where no
+ * udevd runs, by the kernel itself). That one is wanted back is told by VFIO's request interrupt
+ * before: the kernel waits until we let go.
  */
 #include <errno.h>
 #include <libudev.h>
@@ -123,13 +124,15 @@ static int watch_udev(struct vfio_hotplug *h)
 	h->udev = udev_new();
 	if (!h->udev)
 		return -ENOMEM;
-	h->monitor = udev_monitor_new_from_netlink(h->udev, access(UDEVD_SOCKET, F_OK) ? "kernel" : "udev");
+	h->monitor = udev_monitor_new_from_netlink(h->udev,
+						   access(UDEVD_SOCKET, F_OK) ? "kernel" : "udev");
 	if (!h->monitor)
 		return -EIO;
 	if (udev_monitor_filter_add_match_subsystem_devtype(h->monitor, "pci", NULL) < 0 ||
 	    udev_monitor_enable_receiving(h->monitor) < 0)
 		return -EIO;
-	return pcidipc_watch_add(h->bus->bus.loop, &h->watch, udev_monitor_get_fd(h->monitor), EPOLLIN, told);
+	return pcidipc_watch_add(h->bus->bus.loop, &h->watch, udev_monitor_get_fd(h->monitor),
+				 EPOLLIN, told);
 }
 
 /* Without it pcid works on with what is there. */

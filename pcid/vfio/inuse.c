@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Does the kernel use a function? A disk is asked for exclusively (O_EXCL), which fails when it, or a partition of it, is
- * mounted, is swap, or belongs to RAID, LVM or the like, and which keeps others from doing so until we let go. A disk
- * that cannot be asked counts as used.
+ * Does the kernel use a function? A disk is asked for exclusively (O_EXCL), which fails when it, or
+ * a partition of it, is mounted, is swap, or belongs to RAID, LVM or the like, and which keeps
+ * others from doing so until we let go. A disk that cannot be asked counts as used.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -28,8 +28,8 @@ static bool passes_through(const char *path, const char *address)
 }
 
 /*
- * A disk that may have several paths lies beside them: nvme0n1 in /sys/devices/virtual/nvme-subsystem/nvme-subsys0, where
- * nvme0 is a link to a controller.
+ * A disk that may have several paths lies beside them: nvme0n1 in
+ * /sys/devices/virtual/nvme-subsystem/nvme-subsys0, where nvme0 is a link to a controller.
  */
 static bool beside_controller(const char *path, const char *address)
 {
@@ -68,7 +68,8 @@ static void find_mount(const char *disk, char *where, size_t room)
 	while (file && !*where && fgets(line, sizeof(line), file)) {
 		const char *at;
 
-		if (sscanf(line, "%*d %*d %u:%u %*s %1023s", &major_number, &minor_number, point) != 3)
+		if (sscanf(line, "%*d %*d %u:%u %*s %1023s", &major_number, &minor_number, point) !=
+		    3)
 			continue;
 		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major_number, minor_number);
 		at = realpath(path, real) ? strstr(real, part) : NULL;
@@ -94,7 +95,8 @@ static int open_disk(const char *name)
 	close(fd);
 	if (sscanf(text, "%u:%u", &major_number, &minor_number) != 2)
 		return -EIO;
-	snprintf(path, sizeof(path), "/dev/.pcid-%d-%u-%u", (int)getpid(), major_number, minor_number);
+	snprintf(path, sizeof(path), "/dev/.pcid-%d-%u-%u", (int)getpid(), major_number,
+		 minor_number);
 	if (mknod(path, S_IFBLK | 0600, makedev(major_number, minor_number)))
 		return -errno;
 	fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
@@ -115,7 +117,8 @@ static int hold_disk(const char *address, const char *name, struct vfio_hold *ho
 	if (fd == -ENXIO || fd == -ENODEV) /* the kernel has a name for it, and no disk behind */
 		return 0;
 	find_mount(name, where, sizeof(where));
-	pcidipc_err("%s: refused: the kernel uses its disk %s%s (%s)", address, name, where, strerror(-fd));
+	pcidipc_err("%s: refused: the kernel uses its disk %s%s (%s)", address, name, where,
+		    strerror(-fd));
 	return -EBUSY;
 }
 
@@ -171,13 +174,15 @@ static int check_interface(const char *address, const char *name)
 	}
 	if (!(strtoul(text, NULL, 0) & 1)) /* IFF_UP */
 		return 0;
-	pcidipc_err("%s: refused: the kernel uses its network interface %s, which is up", address, name);
+	pcidipc_err("%s: refused: the kernel uses its network interface %s, which is up", address,
+		    name);
 	return -EBUSY;
 }
 
 /* ---- both ---- */
 
-static int check_one(const char *class, const char *address, const char *name, struct vfio_hold *hold)
+static int check_one(const char *class, const char *address, const char *name,
+		     struct vfio_hold *hold)
 {
 	if (*name == '.')
 		return 0;

@@ -2,11 +2,13 @@
 /*
  * Interrupts: eventfds that the kernel signals, straight to the driver.
  *
- * VFIO masks INTx by an ioctl, and neither MSI nor MSI-X. But MSI-X masks in the vector-control word of its table, which
- * lies in a BAR that VFIO lets us map (the driver's mapping leaves it out), and MSI masks, where it can, in configuration
- * space. The device keeps what comes while it is masked. MSI without mask bits is relayed by the core.
+ * VFIO masks INTx by an ioctl, and neither MSI nor MSI-X. But MSI-X masks in the vector-control
+ * word of its table, which lies in a BAR that VFIO lets us map (the driver's mapping leaves it
+ * out), and MSI masks, where it can, in configuration space. The device keeps what comes while it
+ * is masked. MSI without mask bits is relayed by the core.
  *
- * INTx is level-triggered: VFIO masks it as it fires, and it fires again after the driver's unmask if it is still there.
+ * INTx is level-triggered: VFIO masks it as it fires, and it fires again after the driver's unmask
+ * if it is still there.
  */
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -61,8 +63,9 @@ int vfio_set_irqs(int device, unsigned index, const int *fds, unsigned n)
 /* ---- the MSI-X table, mapped ---- */
 
 /*
- * A device that is gone, or whose decoding somebody turned off, answers an access to its mapping with SIGBUS. While the
- * table is touched, that puts an empty page in its place, and the access goes nowhere. Only the loop touches tables.
+ * A device that is gone, or whose decoding somebody turned off, answers an access to its mapping
+ * with SIGBUS. While the table is touched, that puts an empty page in its place, and the access
+ * goes nowhere. Only the loop touches tables.
  */
 static volatile sig_atomic_t touching, missed;
 static char *touched_page;
@@ -70,9 +73,11 @@ static char *touched_page;
 static void bus_error(int sig, siginfo_t *info, void *context)
 {
 	(void)context;
-	if (touching && (char *)info->si_addr >= touched_page && (char *)info->si_addr < touched_page + PAGE) {
+	if (touching && (char *)info->si_addr >= touched_page &&
+	    (char *)info->si_addr < touched_page + PAGE) {
 		missed = 1;
-		mmap(touched_page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		mmap(touched_page, PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		return;
 	}
 	signal(sig, SIG_DFL); /* not ours: it comes again, and ends us */
@@ -158,7 +163,8 @@ static int mask_intx(struct vfio_function *p, bool masked)
 	return ioctl(p->device, VFIO_DEVICE_SET_IRQS, &set) ? -errno : 0;
 }
 
-/* While decoding is off the table cannot be reached: an interrupt that a stray device sends then is a spurious one. */
+/* While decoding is off the table cannot be reached: an interrupt that a stray device sends then is
+ * a spurious one. */
 static int apply(struct pcid_function *f, unsigned vector)
 {
 	struct vfio_function *p = vfio_of(f);
@@ -166,8 +172,9 @@ static int apply(struct pcid_function *f, unsigned vector)
 	if (p->irq_kind == RINGABI_IRQ_INTX)
 		return mask_intx(p, is_masked(p, 0));
 	if (p->irq_kind == RINGABI_IRQ_MSI)
-		return vfio_config_write(f, f->msi.cap + (f->msi.is64 ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32), 4,
-					 (uint32_t)p->masked);
+		return vfio_config_write(
+			f, f->msi.cap + (f->msi.is64 ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32), 4,
+			(uint32_t)p->masked);
 	return p->decode && !p->table_lost ? write_control(p, vector, is_masked(p, vector)) : 0;
 }
 
@@ -323,7 +330,8 @@ int vfio_irq_alloc(struct pcid_function *f, unsigned most, struct pcid_irqs *irq
 		return ret;
 	ret = turn_on_all(f, irqs);
 	if (ret) {
-		pcidipc_err("%s: %u interrupt vectors: %s", f->address, irqs->count, strerror(-ret));
+		pcidipc_err("%s: %u interrupt vectors: %s", f->address, irqs->count,
+			    strerror(-ret));
 		close_from(irqs, 0);
 		return ret;
 	}

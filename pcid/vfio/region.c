@@ -86,11 +86,13 @@ static off_t register_at(struct pcid_function *f, unsigned bar, uint64_t offset)
 }
 
 /* A device that does not answer loses the write, as on the bus. */
-int vfio_mmio_write(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width, uint64_t value)
+int vfio_mmio_write(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width,
+		    uint64_t value)
 {
 	if (f->gone || vfio_of(f)->device < 0)
 		return -ENODEV;
-	return pwrite(vfio_of(f)->device, &value, width, register_at(f, bar, offset)) < 0 ? -errno : 0;
+	return pwrite(vfio_of(f)->device, &value, width, register_at(f, bar, offset)) < 0 ? -errno
+											  : 0;
 }
 
 /* ---- register reads: done at once, answered at the end of the turn ---- */
@@ -123,7 +125,8 @@ static int make_room(struct vfio_bus *bus)
 	return 0;
 }
 
-int vfio_mmio_read(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width, struct pcid_read *read)
+int vfio_mmio_read(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width,
+		   struct pcid_read *read)
 {
 	struct vfio_bus *bus = vfio_bus_of(f);
 	struct vfio_read r = {.read = read};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Resetting a function: the kernel knows how (FLR, power state, its bus), and takes 100 ms and more. */
+/* Resetting a function: the kernel knows how (FLR, power state, its bus), and takes 100 ms and
+ * more. */
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -29,8 +30,9 @@ static int reset_device(void *function)
 }
 
 /*
- * The kernel restores configuration space after a reset: what is to be off is turned off before. While the kernel waits
- * for us to let go it holds the device, and does not reset it for us: then no DMA must do.
+ * The kernel restores configuration space after a reset: what is to be off is turned off before.
+ * While the kernel waits for us to let go it holds the device, and does not reset it for us: then
+ * no DMA must do.
  */
 int vfio_reset(struct pcid_function *f)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * From the kernel's driver to vfio-pci and back. A function is taken over only if the configuration names it, and only
- * if nothing speaks against it: no IOMMU, others in its IOMMU group, a kernel that still uses it. What was taken is
- * written down in the runtime directory first, so that a successor gives back what a killed pcid could not.
+ * From the kernel's driver to vfio-pci and back. A function is taken over only if the configuration
+ * names it, and only if nothing speaks against it: no IOMMU, others in its IOMMU group, a kernel
+ * that still uses it. What was taken is written down in the runtime directory first, so that a
+ * successor gives back what a killed pcid could not.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -72,9 +73,10 @@ bool pcid_vfio_bus_wanted(const struct pcid_vfio_options *options)
 		if (*name == '.')
 			continue;
 		vfio_sysfs_driver(name, driver);
-		wanted = is_vfio(driver) || any_names(options->take, name,
-						      (unsigned)vfio_sysfs_number(name, "vendor", 0),
-						      (unsigned)vfio_sysfs_number(name, "device", 0));
+		wanted = is_vfio(driver) ||
+			 any_names(options->take, name,
+				   (unsigned)vfio_sysfs_number(name, "vendor", 0),
+				   (unsigned)vfio_sysfs_number(name, "device", 0));
 	}
 	if (dir)
 		closedir(dir);
@@ -97,13 +99,15 @@ static int check_member(struct pcid_function *f, const char *other)
 		return 0;
 	vfio_sysfs_driver(other, driver);
 	if (*driver && !is_vfio(driver) && strcmp(driver, "pci-stub")) {
-		pcidipc_err("%s: refused: it shares IOMMU group %u with %s, which the kernel's driver %s has",
+		pcidipc_err("%s: refused: it shares IOMMU group %u with %s, which the kernel's "
+			    "driver %s has",
 			    f->address, f->group, other, driver);
 		return -EBUSY;
 	}
 	if (vfio_bus_of(f)->shared_groups)
 		return 0;
-	pcidipc_err("%s: refused: it shares IOMMU group %u with %s, so that neither is kept from the other's memory "
+	pcidipc_err("%s: refused: it shares IOMMU group %u with %s, so that neither is kept from "
+		    "the other's memory "
 		    "(\"shared_groups = true\" in the configuration's section vfio allows it)",
 		    f->address, f->group, other);
 	return -EPERM;
@@ -117,7 +121,8 @@ static int check_group(struct pcid_function *f)
 	DIR *dir;
 
 	if (f->group == VFIO_NO_GROUP) {
-		pcidipc_err("%s: refused: no IOMMU confines it (is it on in the firmware, and is the kernel told, "
+		pcidipc_err("%s: refused: no IOMMU confines it (is it on in the firmware, and is "
+			    "the kernel told, "
 			    "with intel_iommu=on?)",
 			    f->address);
 		return -EPERM;
@@ -146,9 +151,9 @@ static int write_state(struct vfio_bus *bus)
 	file = fopen(path, "we");
 	if (!file)
 		return -errno;
-	pcid_list_for_each(f, &bus->bus.functions, struct pcid_function, link)
-		if (vfio_of(f)->taken)
-			fprintf(file, "%s %s\n", f->address, *vfio_of(f)->was ? vfio_of(f)->was : NONE);
+	pcid_list_for_each(f, &bus->bus.functions, struct pcid_function,
+			   link) if (vfio_of(f)->taken)
+		fprintf(file, "%s %s\n", f->address, *vfio_of(f)->was ? vfio_of(f)->was : NONE);
 	if (fflush(file) || ferror(file))
 		ret = -EIO;
 	fclose(file);
@@ -165,7 +170,8 @@ static int note(struct pcid_function *f, bool taken)
 	ret = write_state(bus);
 	pthread_mutex_unlock(&bus->list_lock);
 	if (ret)
-		pcidipc_err("%s: %s could not be written: %s", f->address, bus->state_path, strerror(-ret));
+		pcidipc_err("%s: %s could not be written: %s", f->address, bus->state_path,
+			    strerror(-ret));
 	return ret;
 }
 
@@ -181,7 +187,8 @@ void vfio_takeover_recall(struct vfio_bus *bus)
 			continue;
 		vfio_sysfs_driver(address, driver);
 		vfio_of(f)->taken = is_vfio(driver);
-		snprintf(vfio_of(f)->was, sizeof(vfio_of(f)->was), "%s", strcmp(was, NONE) ? was : "");
+		snprintf(vfio_of(f)->was, sizeof(vfio_of(f)->was), "%s",
+			 strcmp(was, NONE) ? was : "");
 	}
 	if (file)
 		fclose(file);
@@ -194,7 +201,8 @@ static int step(const char *who, const char *path, const char *text)
 	int ret = vfio_sysfs_write(path, text);
 
 	if (ret)
-		pcidipc_err("%s: writing %s to %s: %s", who, *text == '\n' ? "nothing" : text, path, strerror(-ret));
+		pcidipc_err("%s: writing %s to %s: %s", who, *text == '\n' ? "nothing" : text, path,
+			    strerror(-ret));
 	return ret;
 }
 
@@ -224,7 +232,8 @@ static int rebind(struct pcid_function *f, bool bound)
 	vfio_sysfs_driver(f->address, driver);
 	if (ret || is_vfio(driver))
 		return ret;
-	pcidipc_err("%s: vfio-pci did not take it%s%s", f->address, *driver ? ", it is bound to " : "", driver);
+	pcidipc_err("%s: vfio-pci did not take it%s%s", f->address,
+		    *driver ? ", it is bound to " : "", driver);
 	return -ENODEV;
 }
 
@@ -243,7 +252,8 @@ static int take(struct pcid_function *f, const char *driver)
 	if (ret)
 		vfio_give_back(f);
 	else
-		pcidipc_notice("%s: taken over from %s", f->address, *driver ? driver : "no driver");
+		pcidipc_notice("%s: taken over from %s", f->address,
+			       *driver ? driver : "no driver");
 	return ret;
 }
 
@@ -259,7 +269,8 @@ int vfio_take_over(struct pcid_function *f)
 		return 0;
 	if (named(f))
 		return take(f, driver);
-	pcidipc_err("%s: refused: it is not bound to vfio-pci, and the configuration's section vfio does not name it",
+	pcidipc_err("%s: refused: it is not bound to vfio-pci, and the configuration's section "
+		    "vfio does not name it",
 		    f->address);
 	return -EPERM;
 }

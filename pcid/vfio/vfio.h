@@ -2,8 +2,9 @@
 /*
  * The VFIO bus: functions of this machine, through Linux's vfio-pci driver.
  *
- * What may sleep (opening a device, a reset, pinning memory, vectors, sysfs) runs on the function's worker thread,
- * so that pcid's loop goes on; functions marked (worker) are made for that. The others run on the loop.
+ * What may sleep (opening a device, a reset, pinning memory, vectors, sysfs) runs on the function's
+ * worker thread, so that pcid's loop goes on; functions marked (worker) are made for that. The
+ * others run on the loop.
  */
 #ifndef PCID_VFIO_H
 #define PCID_VFIO_H
@@ -48,7 +49,8 @@ struct vfio_done {
 
 int vfio_done_init(struct vfio_done *done, struct pcidipc_loop *loop);
 void vfio_done_fini(struct vfio_done *done);
-/* Run it on the worker, which is started if need be, and await its result. Task. -errno of starting, or what run said. */
+/* Run it on the worker, which is started if need be, and await its result. Task. -errno of
+ * starting, or what run said. */
 int vfio_call(struct vfio_done *done, struct vfio_worker *worker, int (*run)(void *arg), void *arg);
 /* Nothing may be under way. Fine if it was never started. */
 void vfio_worker_stop(struct vfio_worker *worker);
@@ -91,8 +93,10 @@ struct vfio_container {
 int vfio_container_open(struct vfio_container *c, const char *who);
 /* The device fd of a function in it, or -errno. (worker) */
 int vfio_container_device(struct vfio_container *c, const char *address);
-/* Map [offset, offset + bytes) of a memfd at iova. Mapping the same range again is no error. (worker) */
-int vfio_container_map(struct vfio_container *c, int memfd, uint64_t offset, uint64_t bytes, uint64_t iova);
+/* Map [offset, offset + bytes) of a memfd at iova. Mapping the same range again is no error.
+ * (worker) */
+int vfio_container_map(struct vfio_container *c, int memfd, uint64_t offset, uint64_t bytes,
+		       uint64_t iova);
 /* Unmap what is mapped there; ranges are not split. (worker) */
 int vfio_container_unmap(struct vfio_container *c, uint64_t iova, uint64_t bytes);
 /* (worker) */
@@ -131,8 +135,8 @@ struct vfio_function {
 	bool own_pci;	     /* to be freed here */
 
 	/* taking over: takeover.c */
-	bool taken;			/* from the driver below, by us: to be given back */
-	char was[VFIO_DRIVER_BYTES];	/* "": it had none */
+	bool taken;		     /* from the driver below, by us: to be given back */
+	char was[VFIO_DRIVER_BYTES]; /* "": it had none */
 
 	/* claimed */
 	struct vfio_container *container; /* NULL: not claimed */
@@ -172,8 +176,8 @@ int vfio_run(struct pcid_function *f, int (*run)(void *f));
 
 /* ---- sysfs.c: /sys/bus/pci/devices/ADDRESS/... ---- */
 
-/* `path` is below /sys/bus/pci. 0, or -errno of the write: the kernel does in it what is asked for, and may sleep.
- * (worker) */
+/* `path` is below /sys/bus/pci. 0, or -errno of the write: the kernel does in it what is asked for,
+ * and may sleep. (worker) */
 int vfio_sysfs_write(const char *path, const char *text);
 /* The driver that it is bound to; "" where there is none. */
 void vfio_sysfs_driver(const char *address, char name[VFIO_DRIVER_BYTES]);
@@ -202,7 +206,8 @@ struct vfio_hold {
 	int fds[VFIO_MAX_DISKS];
 	unsigned n;
 };
-/* 0; -EBUSY, with a message, if the kernel uses the function: a mounted disk, swap, a network interface. (worker) */
+/* 0; -EBUSY, with a message, if the kernel uses the function: a mounted disk, swap, a network
+ * interface. (worker) */
 int vfio_hold_unused(const char *address, struct vfio_hold *hold);
 void vfio_hold_end(struct vfio_hold *hold);
 
@@ -227,8 +232,10 @@ struct vfio_read {
 /* Ask the device fd for its regions. (worker) */
 int vfio_regions_find(struct pcid_function *f);
 int vfio_region_fd(struct pcid_function *f, unsigned bar, uint64_t *offset);
-int vfio_mmio_write(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width, uint64_t value);
-int vfio_mmio_read(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width, struct pcid_read *read);
+int vfio_mmio_write(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width,
+		    uint64_t value);
+int vfio_mmio_read(struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width,
+		   struct pcid_read *read);
 int vfio_config_read(struct pcid_function *f, unsigned offset, unsigned width, uint32_t *value);
 int vfio_config_write(struct pcid_function *f, unsigned offset, unsigned width, uint32_t value);
 

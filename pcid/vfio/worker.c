@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * One thread per function for what may sleep. A job lies on the stack of the task that awaits it; the thread hands it
- * back over a list and an eventfd, because completions are posted on the loop's thread.
+ * One thread per function for what may sleep. A job lies on the stack of the task that awaits it;
+ * the thread hands it back over a list and an eventfd, because completions are posted on the loop's
+ * thread.
  */
 #include <errno.h>
 #include <signal.h>

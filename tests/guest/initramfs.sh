@@ -5,7 +5,7 @@
 set -eu
 kernel=$1 build=$2 out=$3
 here=$(cd "$(dirname "$0")" && pwd)
-modules="vfio-pci vfio_iommu_type1 nvme xhci-pci usb-storage uas sd_mod ext4 crc32c_generic"
+modules="vfio-pci vfio_iommu_type1 nvme xhci-pci usb-storage uas sd_mod ext4 crc32c_generic 9p 9pnet_virtio virtio_pci"
 root=$out.root
 
 rm -rf "$root"
@@ -15,6 +15,7 @@ done
 cp "$kernel/busybox" "$root/bin/busybox"
 install -m 755 "$here/init" "$root/init"
 cp -R "$here/tests/." "$root/tests/"
+install -m 755 "$here/guest-pcid" "$root/tests/"
 echo 'root:x:0:0::/:/bin/sh
 nobody:x:65534:65534::/:/bin/false' >"$root/etc/passwd"
 echo 'root:x:0:

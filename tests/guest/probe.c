@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A subdriver for tests, started by pcid: it tries interrupts and DMA on simple devices, and says on standard error what
- * it saw, one line per fact: "ok FACT" or "not ok FACT". It stays until pcid stops it.
+ * A subdriver for tests, started by pcid: it tries interrupts and DMA on simple devices, and says
+ * on standard error what it saw, one line per fact: "ok FACT" or "not ok FACT". It stays until pcid
+ * stops it.
  *
  * edu (1234:11e8, QEMU's docs/specs/edu.txt): MSI without mask bits, DMA. e1000 (8086:100e): INTx.
  */
@@ -22,7 +23,9 @@
 #define EDU_COUNT 0x90
 #define EDU_CMD 0x98
 #define EDU_BUFFER 0x40000 /* the device's own memory */
-#define BYTES 2048u /* its buffer is a page, and QEMU refuses, by aborting, a transfer that ends at its end */
+#define BYTES                                                                                     \
+	2048u /* its buffer is a page, and QEMU refuses, by aborting, a transfer that ends at its \
+		 end */
 #define EDU_START 1
 #define EDU_FROM_DEVICE 2
 
@@ -47,7 +50,8 @@ static void fact(bool holds, const char *what)
 
 static bool comes(uint64_t ns)
 {
-	return pcidipc_task_wait_fd(vectors.fds[0], EPOLLIN, ns) > 0 && pcidipc_vector_ack(vectors.fds[0]);
+	return pcidipc_task_wait_fd(vectors.fds[0], EPOLLIN, ns) > 0 &&
+	       pcidipc_vector_ack(vectors.fds[0]);
 }
 
 static bool set_up(uint32_t kind)

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: MIT
 # Boot a Linux guest that has PCI devices behind an IOMMU, run tests in it, and tell what failed and in which log.
 # usage: run.sh [TEST...]        the tests are tests/guest/tests/*.sh; default: all of them
-# Variables: B=build  KERNELS="6.1"  LIMIT=120 (seconds of a test)  GUEST_SHELL=1 (a shell on this terminal instead)
+# Variables: GUEST_SHARE, GUEST_NAME: set by integration.sh
+#   B=build  KERNELS="6.1"  LIMIT=120 (seconds of a test)  GUEST_SHELL=1 (a shell on this terminal instead)
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
 here=tests/guest
 work=$B/guest
-tests=${*:-$(cd $here/tests && ls -- *.sh | grep -v "^lib" | sed 's/\.sh$//')}
+tests=${*:-$(cd $here/tests && ls -- *.sh | grep -v -x "lib.sh\|integration.sh" | sed 's/\.sh$//')}
 status=0
 mkdir -p "$work/bin"
 
@@ -18,8 +19,14 @@ mkdir -p "$work/bin"
 #   07.0 a root port with hot-plug; 08.0 e1000 (INTx)
 devices()
 {
-	echo "-device intel-iommu,intremap=on,caching-mode=on
-	-drive file=$run/disk0.img,if=none,id=d0,format=raw,cache=unsafe -device nvme,drive=d0,serial=disk0,addr=2
+	echo "-device intel-iommu,intremap=on,caching-mode=on"
+	if [ -n "${GUEST_SHARE:-}" ]; then
+		cat "$GUEST_SHARE/args"
+		echo "-fsdev local,id=share,path=$GUEST_SHARE,security_model=none
+		-device virtio-9p-pci,fsdev=share,mount_tag=share,addr=1e"
+		return
+	fi
+	echo "-drive file=$run/disk0.img,if=none,id=d0,format=raw,cache=unsafe -device nvme,drive=d0,serial=disk0,addr=2
 	-drive file=$run/disk1.img,if=none,id=d1,format=raw,cache=unsafe -device nvme,drive=d1,serial=disk1,addr=3
 	-drive file=$run/stick.img,if=none,id=d2,format=raw,cache=unsafe
 	-device qemu-xhci,id=xhci,addr=4 -device usb-storage,bus=xhci.0,drive=d2
@@ -53,14 +60,14 @@ judge()
 {
 	for name in $tests; do
 		if grep -q "^pass $name " "$run/report"; then
-			echo "guest $version: $name: passed ($(sed -n "s/^pass $name //p" "$run/report") s)"
+			echo "guest $version: ${GUEST_NAME:-$name}: passed ($(sed -n "s/^pass $name //p" "$run/report") s)"
 		elif grep -q "^fail $name " "$run/report"; then
-			echo "guest $version: $name: FAILED (exit status $(sed -n "s/^fail $name //p" "$run/report"))," \
+			echo "guest $version: ${GUEST_NAME:-$name}: FAILED (exit status $(sed -n "s/^fail $name //p" "$run/report"))," \
 				"see $run/console.log"
 			sed -n "/^==== $name/,/^==== end $name/p" "$run/console.log" | tr -d '\r' | tail -n 30
 			status=1
 		else
-			echo "guest $version: $name: NOT RUN or not finished"
+			echo "guest $version: ${GUEST_NAME:-$name}: NOT RUN or not finished"
 			status=1
 		fi
 	done
@@ -79,10 +86,11 @@ judge()
 
 for version in ${KERNELS:-6.1}; do
 	kernel=$work/kernel-$version
-	run=$work/run-$version
+	run=$work/run-$version${GUEST_NAME:+-$GUEST_NAME}
 	sh $here/kernel.sh "$version" "$kernel"
 	rm -rf "$run"
 	mkdir -p "$run"
+	[ -z "${GUEST_NAME:-}" ] || echo "$GUEST_NAME" >"$GUEST_SHARE/name"
 	truncate -s 256M "$run/disk0.img"
 	truncate -s 64M "$run/disk1.img" "$run/stick.img"
 	sh $here/initramfs.sh "$kernel" "$B" "$run/initramfs"
