@@ -27,7 +27,7 @@ static uint64_t fit(const struct vfio_iova *space, uint64_t from, uint64_t last,
 
 	for (const struct vfio_iova_used *u = space->used; u && at != NOWHERE; u = u->next)
 		if (u->last >= at && (u->start <= at || u->start - at < bytes))
-			at = align_up(u->last + 1);
+			at = u->last == UINT64_MAX ? NOWHERE : align_up(u->last + 1);
 	return at <= last && bytes - 1 <= last - at ? at : NOWHERE;
 }
 
