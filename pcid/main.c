@@ -291,6 +291,26 @@ static void tear_down(struct app *app)
 	pcidipc_loop_destroy(pcid->loop);
 }
 
+static int run(struct app *app)
+{
+	const struct pcid_options *options = &app->pcid.options;
+	int ret = options->daemonize ? pcid_daemonize(&app->pcid.options) : 0;
+
+	if (ret) {
+		pcidipc_err("going on in the background: %s", strerror(-ret));
+		return ret;
+	}
+	ret = set_up(app);
+	if (!ret && options->pidfile)
+		ret = pcid_write_pidfile(options->pidfile);
+	if (!ret)
+		ret = pcidipc_loop_run(app->pcid.loop);
+	tear_down(app);
+	if (!ret && options->pidfile)
+		unlink(options->pidfile);
+	return ret;
+}
+
 int main(int argc, char **argv)
 {
 	static struct app app = {.pcid.lock_fd = -1};
@@ -305,9 +325,5 @@ int main(int argc, char **argv)
 	if (geteuid())
 		pcidipc_info("not root: drivers run as pcid's own user; the rest of their "
 			     "confinement holds");
-	ret = set_up(&app);
-	if (!ret)
-		ret = pcidipc_loop_run(app.pcid.loop);
-	tear_down(&app);
-	return ret ? 1 : 0;
+	return run(&app) ? 1 : 0;
 }

@@ -24,6 +24,8 @@ static const char help[] =
 	"                         ../libexec/pcid from there, if nvmed is in it; else\n"
 	"                         " PCID_DRIVER_DIR ")\n"
 	"      --check-config     read the configuration, say what is wrong with it, and end\n"
+	"      --daemonize        go on in the background, and return when ready, or after 30 s\n"
+	"      --pidfile PATH     write pcid's process id there, and remove it at the end\n"
 	"      --ready-fd N       write a newline to file descriptor N when ready, and close it\n"
 	"  -v, --verbose          more messages; twice: still more\n"
 	"  -q, --quiet            errors only\n"
@@ -39,6 +41,8 @@ enum {
 	OPTION_RUNTIME_DIR,
 	OPTION_DRIVER_DIR,
 	OPTION_CHECK_CONFIG,
+	OPTION_DAEMONIZE,
+	OPTION_PIDFILE,
 	OPTION_READY_FD,
 	OPTION_VERSION,
 	OPTION_HELP,
@@ -50,6 +54,8 @@ static const struct option long_options[] = {
 	{"runtime-dir", required_argument, NULL, OPTION_RUNTIME_DIR},
 	{"driver-dir", required_argument, NULL, OPTION_DRIVER_DIR},
 	{"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
+	{"daemonize", no_argument, NULL, OPTION_DAEMONIZE},
+	{"pidfile", required_argument, NULL, OPTION_PIDFILE},
 	{"ready-fd", required_argument, NULL, OPTION_READY_FD},
 	{"verbose", no_argument, NULL, 'v'},
 	{"quiet", no_argument, NULL, 'q'},
@@ -105,6 +111,12 @@ static int take(struct pcid_options *o, int option)
 		return 0;
 	case OPTION_READY_FD:
 		return take_ready_fd(o, optarg);
+	case OPTION_DAEMONIZE:
+		o->daemonize = true;
+		return 0;
+	case OPTION_PIDFILE:
+		o->pidfile = optarg;
+		return 0;
 	case 'v':
 		o->log_level = o->log_level < PCIDIPC_INFO ? PCIDIPC_INFO : PCIDIPC_DEBUG;
 		return 0;
@@ -128,6 +140,7 @@ int pcid_options_parse(int argc, char **argv, struct pcid_options *o)
 
 	*o = (struct pcid_options){.runtime_dir = dir && *dir ? dir : PCID_RUNTIME_DIR,
 				   .ready_fd = -1,
+				   .started_fd = -1,
 				   .log_level = PCIDIPC_NOTICE};
 	optind = 1;
 	while (!ret && (option = getopt_long(argc, argv, "+vq", long_options, NULL)) >= 0)
