@@ -206,4 +206,6 @@ install: all
 		$(INSTALL) -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit 1; done
 	for conf in init/*.conf; do [ ! -e $$conf ] || [ -e $(DESTDIR)$(SYSCONFDIR)/pcid.d/$${conf##*/} ] || \
 		$(INSTALL) -m 644 $$conf $(DESTDIR)$(SYSCONFDIR)/pcid.d/ || exit 1; done
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@SBINDIR@|$(SBINDIR)|' init/pcid.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/pcid.service
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig

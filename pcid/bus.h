@@ -199,6 +199,8 @@ struct pcid_vfio_options {
 	bool shared_groups; /* drive functions that share an IOMMU group, which then reach each other's memory */
 };
 int pcid_vfio_bus_create(struct pcidipc_loop *loop, const struct pcid_vfio_options *options, struct pcid_bus **bus);
+/* Take over the options anew, of a bus of either kind: what is driven already stays so. -ENOMEM. */
+int pcid_vfio_bus_configure(struct pcid_bus *bus, const struct pcid_vfio_options *options);
 /* Is there a function for it? Then vfio is the default. */
 bool pcid_vfio_bus_wanted(const struct pcid_vfio_options *options);
 

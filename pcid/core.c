@@ -156,6 +156,16 @@ unsigned pcid_match_all(struct pcid *pcid)
 	return n;
 }
 
+static int configure_bus(struct pcid *pcid)
+{
+	const struct pcid_vfio_options vfio = {
+		.take = pcid->config->vfio_take,
+		.shared_groups = pcid->config->vfio_shared_groups,
+	};
+
+	return pcid->bus ? pcid_vfio_bus_configure(pcid->bus, &vfio) : 0;
+}
+
 int pcid_reload(struct pcid *pcid)
 {
 	struct pcid_config *config;
@@ -167,7 +177,8 @@ int pcid_reload(struct pcid *pcid)
 	}
 	pcid_config_free(pcid->config);
 	pcid->config = config;
-	return (int)pcid_match_all(pcid);
+	ret = configure_bus(pcid);
+	return ret ? ret : (int)pcid_match_all(pcid);
 }
 
 /* ---- what the bus tells ---- */

@@ -326,6 +326,13 @@ static const char *describe(struct pcid_function *f)
 	return text;
 }
 
+static void free_names(char **names)
+{
+	for (size_t i = 0; names && names[i]; i++)
+		free(names[i]);
+	free(names);
+}
+
 static void destroy(struct pcid_bus *bus)
 {
 	struct vfio_bus *b = of(bus);
@@ -334,9 +341,7 @@ static void destroy(struct pcid_bus *bus)
 		vfio_forget(pcidipc_container_of(bus->functions.next, struct pcid_function, link));
 	vfio_enumerate_end(b);
 	pcidipc_defer_cancel(&b->answer);
-	for (size_t i = 0; b->take && b->take[i]; i++)
-		free(b->take[i]);
-	free(b->take);
+	free_names(b->take);
 	free(b->reads);
 	pthread_mutex_destroy(&b->list_lock);
 	free(b);
@@ -367,19 +372,41 @@ static const struct pcid_bus_ops vfio_ops = {
 	.describe = describe,
 };
 
-static int copy_names(struct vfio_bus *b, char *const *names)
+static char **copy_names(char *const *names)
 {
 	size_t n = 0;
+	char **copy;
 
 	while (names && names[n])
 		n++;
-	b->take = calloc(n + 1, sizeof(*b->take));
-	for (size_t i = 0; b->take && i < n; i++) {
-		b->take[i] = strdup(names[i]);
-		if (!b->take[i])
-			return -ENOMEM;
+	copy = calloc(n + 1, sizeof(*copy));
+	for (size_t i = 0; copy && i < n; i++) {
+		copy[i] = strdup(names[i]);
+		if (!copy[i]) {
+			free_names(copy);
+			return NULL;
+		}
 	}
-	return b->take ? 0 : -ENOMEM;
+	return copy;
+}
+
+int pcid_vfio_bus_configure(struct pcid_bus *bus, const struct pcid_vfio_options *options)
+{
+	struct vfio_bus *b = of(bus);
+	char **take, **old;
+
+	if (bus->ops != &vfio_ops)
+		return 0;
+	take = copy_names(options->take);
+	if (!take)
+		return -ENOMEM;
+	pthread_mutex_lock(&b->list_lock); /* workers read it */
+	old = b->take;
+	b->take = take;
+	b->shared_groups = options->shared_groups;
+	pthread_mutex_unlock(&b->list_lock);
+	free_names(old);
+	return 0;
 }
 
 int pcid_vfio_bus_create(struct pcidipc_loop *loop, const struct pcid_vfio_options *options,
@@ -392,13 +419,12 @@ int pcid_vfio_bus_create(struct pcidipc_loop *loop, const struct pcid_vfio_optio
 	b->bus.ops = &vfio_ops;
 	b->bus.loop = loop;
 	b->done.fd = -1;
-	b->shared_groups = options->shared_groups;
 	pcid_list_init(&b->bus.functions);
 	pcid_list_init(&b->containers);
 	pthread_mutex_init(&b->list_lock, NULL);
 	snprintf(b->state_path, sizeof(b->state_path), "%s/taken", options->run_dir);
 	*bus = &b->bus;
-	if (!copy_names(b, options->take))
+	if (!pcid_vfio_bus_configure(*bus, options))
 		return 0;
 	destroy(&b->bus);
 	return -ENOMEM;

@@ -42,7 +42,13 @@ static bool any_names(char *const *take, const char *address, unsigned vendor, u
 
 static bool named(struct pcid_function *f)
 {
-	return any_names(vfio_bus_of(f)->take, f->address, f->vendor, f->device);
+	struct vfio_bus *bus = vfio_bus_of(f);
+	bool found;
+
+	pthread_mutex_lock(&bus->list_lock);
+	found = any_names(bus->take, f->address, f->vendor, f->device);
+	pthread_mutex_unlock(&bus->list_lock);
+	return found;
 }
 
 static bool is_vfio(const char *driver)

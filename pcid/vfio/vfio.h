@@ -112,7 +112,8 @@ struct vfio_region {
 
 struct vfio_bus {
 	struct pcid_bus bus;
-	pthread_mutex_t list_lock; /* changes of the list of functions, for workers that walk it */
+	pthread_mutex_t
+		list_lock; /* changes of the list of functions and of take: workers read them */
 	struct pci_access *pci;
 	char **take;	    /* copy of the options' */
 	bool shared_groups; /* the options' */

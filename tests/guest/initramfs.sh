@@ -16,6 +16,7 @@ cp "$kernel/busybox" "$root/bin/busybox"
 install -m 755 "$here/init" "$root/init"
 cp -R "$here/tests/." "$root/tests/"
 install -m 755 "$here/guest-pcid" "$root/tests/"
+install -D -m 755 "$here/../../init/pcid.init" "$root/etc/init.d/pcid"
 echo 'root:x:0:0::/:/bin/sh
 nobody:x:65534:65534::/:/bin/false' >"$root/etc/passwd"
 echo 'root:x:0:
@@ -42,6 +43,10 @@ done
 
 # ---- programs and their shared libraries ----
 cp "$build"/bin/* "$root/suite/"
+mkdir -p "$root/usr/sbin"
+for program in pcid pcidctl; do
+	ln -s /suite/$program "$root/usr/sbin/"
+done
 for test in "$build"/tests/test_* "$build"/guest/bin/*; do
 	[ ! -x "$test" ] || cp "$test" "$root/tests/"
 done
