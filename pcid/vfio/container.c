@@ -117,14 +117,33 @@ static void add_range(struct vfio_iova *iova, uint64_t start, uint64_t last)
 	iova->range[iova->ranges++].last = last;
 }
 
-static void take_ranges(struct vfio_iova *iova, const void *info, uint32_t offset)
+/* The kernel does not align what it appends: everything is copied out. */
+static void take_ranges(struct vfio_iova *iova, const char *info, uint32_t offset)
 {
-	const struct vfio_iommu_type1_info_cap_iova_range *cap =
-		(const void *)((const char *)info + offset);
+	struct vfio_iommu_type1_info_cap_iova_range cap;
+	struct vfio_iova_range range;
 
-	for (uint32_t i = 0; i < cap->nr_iovas; i++)
-		if (offset + sizeof(*cap) + (i + 1) * sizeof(cap->iova_ranges[0]) <= INFO_BYTES)
-			add_range(iova, cap->iova_ranges[i].start, cap->iova_ranges[i].end);
+	if (offset > INFO_BYTES - sizeof(cap))
+		return;
+	memcpy(&cap, info + offset, sizeof(cap));
+	offset += (uint32_t)sizeof(cap);
+	for (uint32_t i = 0; i < cap.nr_iovas && offset <= INFO_BYTES - sizeof(range); i++) {
+		memcpy(&range, info + offset, sizeof(range));
+		add_range(iova, range.start, range.end);
+		offset += (uint32_t)sizeof(range);
+	}
+}
+
+static void take_caps(struct vfio_iova *iova, const char *info, uint32_t at)
+{
+	struct vfio_info_cap_header header;
+
+	while (at && at <= INFO_BYTES - sizeof(header)) {
+		memcpy(&header, info + at, sizeof(header));
+		if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
+			take_ranges(iova, info, at);
+		at = header.next > at ? header.next : 0;
+	}
 }
 
 /* A kernel that does not say (before 5.4) gets what every IOMMU can do, but for the interrupts'
@@ -132,22 +151,13 @@ static void take_ranges(struct vfio_iova *iova, const void *info, uint32_t offse
 static int find_ranges(struct vfio_container *c)
 {
 	struct vfio_iommu_type1_info *info = calloc(1, INFO_BYTES);
-	uint32_t at;
 
 	if (!info)
 		return -ENOMEM;
 	info->argsz = INFO_BYTES;
 	c->iova.ranges = 0;
 	if (!ioctl(c->fd, VFIO_IOMMU_GET_INFO, info) && info->flags & VFIO_IOMMU_INFO_CAPS)
-		for (at = info->cap_offset;
-		     at && at + sizeof(struct vfio_info_cap_header) <= INFO_BYTES;) {
-			const struct vfio_info_cap_header *h =
-				(const void *)((const char *)info + at);
-
-			if (h->id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
-				take_ranges(&c->iova, info, at);
-			at = h->next > at ? h->next : 0;
-		}
+		take_caps(&c->iova, (const char *)info, info->cap_offset);
 	free(info);
 	if (!c->iova.ranges) {
 		add_range(&c->iova, 0, 0xfedfffff);

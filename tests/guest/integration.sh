@@ -14,6 +14,7 @@ B=${B:-build}
 tests=${*:-$(cd tests/qemu && ls -- test_*.c | sed 's/\.c$//')}
 status=0
 
+# VFIO pins what is mapped, and the quota is half of the memory: hence 4 GiB.
 # What the test wants: its images in $share, QEMU's arguments in $share/args, one on a line.
 record()
 {
@@ -41,6 +42,6 @@ record()
 for test in $tests; do
 	share=$(pwd)/$B/guest/share
 	record "$test" || { status=1; continue; }
-	GUEST_SHARE=$share GUEST_NAME=$test tests/guest/run.sh integration || status=1
+	GUEST_MIB=4096 GUEST_SHARE=$share GUEST_NAME=$test tests/guest/run.sh integration || status=1
 done
 exit $status

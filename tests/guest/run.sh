@@ -39,7 +39,7 @@ devices()
 # no_timer_check: the kernel takes a timer that is late, because the host is busy, for one that does not work.
 boot()
 {
-	timeout -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1536 \
+	timeout -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m "${GUEST_MIB:-1536}" \
 		-nodefaults -display none -no-reboot $(devices) \
 		-kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
 		-append "console=ttyS0 panic=-1 oops=panic intel_iommu=on no_timer_check quiet loglevel=4 guest.tests=$(echo $tests |
@@ -85,7 +85,7 @@ judge()
 }
 
 for version in ${KERNELS:-6.1}; do
-	kernel=$work/kernel-$version
+	kernel=build/guest/kernel-$version # the same for every variant of the build
 	run=$work/run-$version${GUEST_NAME:+-$GUEST_NAME}
 	sh $here/kernel.sh "$version" "$kernel"
 	rm -rf "$run"

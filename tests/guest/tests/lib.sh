@@ -68,6 +68,7 @@ stop_pcid()
 	wait $pcid_pid || fail "pcid ended with exit status $?"
 	pcid_pid=
 	cat /tmp/pcid.log
+	! grep -q 'Sanitizer\|runtime error:' /tmp/pcid.log || fail "a sanitizer has found something"
 }
 
 driver_of()
