@@ -6,6 +6,7 @@ modprobe nvme
 await test -b /dev/nvme0n1
 await test -b /dev/nvme1n1
 unset PCID_RUNTIME_DIR
+rm -rf /etc/pcid.d
 mkdir -p /etc/pcid.d /var/log
 log=/var/log/pcid.log
 rm -f $log
