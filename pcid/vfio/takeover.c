@@ -226,10 +226,6 @@ static int rebind(struct pcid_function *f, bool bound)
 	char driver[VFIO_DRIVER_BYTES];
 	int ret;
 
-	if (access("/sys/bus/pci/drivers/" VFIO_PCI, F_OK)) {
-		pcidipc_err("%s: the kernel's driver vfio-pci is not loaded", f->address);
-		return -ENODEV;
-	}
 	ret = step_of(f, "driver_override", VFIO_PCI);
 	if (!ret && bound)
 		ret = step_of(f, "driver/unbind", f->address);
@@ -246,8 +242,13 @@ static int rebind(struct pcid_function *f, bool bound)
 static int take(struct pcid_function *f, const char *driver)
 {
 	struct vfio_hold hold;
-	int ret = vfio_hold_unused(f->address, &hold);
+	int ret;
 
+	if (access("/sys/bus/pci/drivers/" VFIO_PCI, F_OK)) {
+		pcidipc_err("%s: refused: the kernel's driver vfio-pci is not loaded", f->address);
+		return -EPERM;
+	}
+	ret = vfio_hold_unused(f->address, &hold);
 	if (ret)
 		return ret;
 	snprintf(vfio_of(f)->was, sizeof(vfio_of(f)->was), "%s", driver);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Boot a Linux guest that has PCI devices behind an IOMMU, run tests in it, and tell what failed and in which log.
 # usage: run.sh [TEST...]        the tests are tests/guest/tests/*.sh; default: all of them
-# Variables: GUEST_SHARE, GUEST_NAME: set by integration.sh
+# Variables: GUEST_SHARE, GUEST_ROOT, GUEST_NAME: set by integration.sh and systemd.sh
 #   B=build  KERNELS="6.1"  LIMIT=120 (seconds of a test)  GUEST_SHELL=1 (a shell on this terminal instead)
 set -eu
 cd "$(dirname "$0")/../.."
@@ -26,6 +26,7 @@ devices()
 		-device virtio-9p-pci,fsdev=share,mount_tag=share,addr=1e"
 		return
 	fi
+	[ -z "${GUEST_ROOT:-}" ] || echo "-drive file=$GUEST_ROOT,if=virtio,format=raw,cache=unsafe"
 	echo "-drive file=$run/disk0.img,if=none,id=d0,format=raw,cache=unsafe -device nvme,drive=d0,serial=disk0,addr=2
 	-drive file=$run/disk1.img,if=none,id=d1,format=raw,cache=unsafe -device nvme,drive=d1,serial=disk1,addr=3
 	-drive file=$run/stick.img,if=none,id=d2,format=raw,cache=unsafe
@@ -43,7 +44,7 @@ boot()
 		-nodefaults -display none -no-reboot $(devices) \
 		-kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
 		-append "console=ttyS0 panic=-1 oops=panic intel_iommu=on no_timer_check quiet loglevel=4 guest.tests=$(echo $tests |
-			tr ' ' ,) guest.limit=${LIMIT:-120}" \
+			tr ' ' ,) guest.limit=${LIMIT:-120}${GUEST_ROOT:+ guest.root=/dev/vda}" \
 		-serial "file:$run/console.log" -serial "file:$run/report" \
 		-qmp "unix:$run/qmp.sock,server=on,wait=off" </dev/null >"$run/qemu.log" 2>&1
 }
@@ -90,7 +91,7 @@ for version in ${KERNELS:-6.1}; do
 	sh $here/kernel.sh "$version" "$kernel"
 	rm -rf "$run"
 	mkdir -p "$run"
-	[ -z "${GUEST_NAME:-}" ] || echo "$GUEST_NAME" >"$GUEST_SHARE/name"
+	[ -z "${GUEST_SHARE:-}" ] || echo "$GUEST_NAME" >"$GUEST_SHARE/name"
 	truncate -s 256M "$run/disk0.img"
 	truncate -s 64M "$run/disk1.img" "$run/stick.img"
 	sh $here/initramfs.sh "$kernel" "$B" "$run/initramfs"
