@@ -4,7 +4,7 @@
 #   make demo      a QEMU bus, an NVMe disk, a file moved onto it and back
 #   make check     every test, plain and under sanitizers
 #   make bench     measure everything: a table, and build/bench.json
-#   make check-guest  the tests on real PCI, in a Linux guest (KERNELS="6.1 6.12" GUEST_TESTS="nvme ...")
+#   make check-guest  the VFIO bus, in Linux guests (KERNELS="6.1 6.12" GUEST_TESTS="nvme ...")
 #   make install   DESTDIR= PREFIX=/usr/local
 #   make deps      install what the build needs (Debian, as root)
 #   make clean
@@ -186,7 +186,7 @@ check: deps
 	@B=$(B) MAKE="$(MAKE)" scripts/check.sh
 check-guest: deps
 	@$(MAKE) --no-print-directory -s tests guest
-	@B=$(B) tests/guest/run.sh $(GUEST_TESTS)
+	@B=$(B) tests/guest/check.sh $(GUEST_TESTS)
 
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(LIBEXECDIR) $(INCLUDEDIR)/ringabi \

@@ -3,7 +3,7 @@
 # Boot a Linux guest that has PCI devices behind an IOMMU, run tests in it, and tell what failed and in which log.
 # usage: run.sh [TEST...]        the tests are tests/guest/tests/*.sh; default: all of them
 # Variables: GUEST_SHARE, GUEST_ROOT, GUEST_NAME: set by integration.sh and systemd.sh
-#   B=build  KERNELS="6.1"  LIMIT=120 (seconds of a test)  GUEST_SHELL=1 (a shell on this terminal instead)
+#   B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)  GUEST_SHELL=1 (a shell on this terminal instead)
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
@@ -44,7 +44,7 @@ boot()
 		-nodefaults -display none -no-reboot $(devices) \
 		-kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
 		-append "console=ttyS0 panic=-1 oops=panic intel_iommu=on no_timer_check quiet loglevel=4 guest.tests=$(echo $tests |
-			tr ' ' ,) guest.limit=${LIMIT:-120}${GUEST_ROOT:+ guest.root=/dev/vda}" \
+			tr ' ' ,) guest.limit=${LIMIT:-300}${GUEST_ROOT:+ guest.root=/dev/vda}" \
 		-serial "file:$run/console.log" -serial "file:$run/report" \
 		-qmp "unix:$run/qmp.sock,server=on,wait=off" </dev/null >"$run/qemu.log" 2>&1
 }
