@@ -23,6 +23,45 @@ int vfio_run(struct pcid_function *f, int (*run)(void *))
 	return vfio_call(&vfio_bus_of(f)->done, &vfio_of(f)->worker, run, f);
 }
 
+/* Writes that were parked meanwhile go on. */
+int vfio_run_busy(struct pcid_function *f, int (*run)(void *))
+{
+	struct vfio_function *p = vfio_of(f);
+	int ret;
+
+	p->busy = true;
+	ret = vfio_run(f, run);
+	p->busy = false;
+	if (f->bus->writable)
+		f->bus->writable(f->bus);
+	return ret;
+}
+
+static int nothing(void *function)
+{
+	(void)function;
+	return 0;
+}
+
+/* Jobs of a worker are done in order. */
+void vfio_settle(struct pcid_function *f)
+{
+	while (vfio_of(f)->busy)
+		vfio_run(f, nothing);
+}
+
+static int config_read(struct pcid_function *f, unsigned offset, unsigned width, uint32_t *value)
+{
+	vfio_settle(f);
+	return vfio_config_read(f, offset, width, value);
+}
+
+static int config_write(struct pcid_function *f, unsigned offset, unsigned width, uint32_t value)
+{
+	vfio_settle(f);
+	return vfio_config_write(f, offset, width, value);
+}
+
 /* ---- start and stop ---- */
 
 /* Pinned memory counts as locked, for whom the kernel does not see as privileged. */
@@ -177,7 +216,7 @@ static void let_go(struct pcid_function *f)
 
 	vfio_request_end(f);
 	if (p->device >= 0)
-		vfio_run(f, close_device);
+		vfio_run_busy(f, close_device);
 	if (p->container)
 		put_container(f);
 	p->decode = false;
@@ -199,7 +238,7 @@ static int claim(struct pcid_function *f)
 		return -ENOMEM;
 	ret = join_container(f);
 	if (!ret)
-		ret = vfio_run(f, open_device);
+		ret = vfio_run_busy(f, open_device);
 	if (!ret)
 		ret = vfio_request_watch(f);
 	if (ret)
@@ -224,7 +263,7 @@ static int enable(struct pcid_function *f, bool decode, bool master)
 	struct vfio_function *p = vfio_of(f);
 	const uint32_t ours = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	uint32_t command = 0;
-	int ret = vfio_config_read(f, PCI_COMMAND, 2, &command);
+	int ret = config_read(f, PCI_COMMAND, 2, &command);
 
 	if (ret)
 		return ret;
@@ -353,8 +392,8 @@ static const struct pcid_bus_ops vfio_ops = {
 	.stop = stop,
 	.destroy = destroy,
 	.offered = vfio_offered,
-	.config_read = vfio_config_read,
-	.config_write = vfio_config_write,
+	.config_read = config_read,
+	.config_write = config_write,
 	.claim = claim,
 	.release = release,
 	.enable = enable,

@@ -277,8 +277,10 @@ static int take_all(struct vfio_bus *bus)
 	for (d = bus->pci->devices; d; d = d->next)
 		sorted[i++] = d;
 	qsort(sorted, n, sizeof(*sorted), by_address);
+	/* Segments beyond 16 bits are those of Intel's VMD: no address of ours. */
 	for (i = 0; i < n && !ret; i++)
-		ret = take_function(bus, sorted[i]) ? 0 : -ENOMEM;
+		if (sorted[i]->domain <= 0xffff)
+			ret = take_function(bus, sorted[i]) ? 0 : -ENOMEM;
 	free(sorted);
 	return ret;
 }

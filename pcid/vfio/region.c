@@ -91,6 +91,8 @@ int vfio_mmio_write(struct pcid_function *f, unsigned bar, uint64_t offset, unsi
 {
 	if (f->gone || vfio_of(f)->device < 0)
 		return -ENODEV;
+	if (vfio_of(f)->busy)
+		return -EAGAIN;
 	return pwrite(vfio_of(f)->device, &value, width, register_at(f, bar, offset)) < 0 ? -errno
 											  : 0;
 }
@@ -134,6 +136,8 @@ int vfio_mmio_read(struct pcid_function *f, unsigned bar, uint64_t offset, unsig
 
 	if (f->gone || vfio_of(f)->device < 0)
 		return -ENODEV;
+	if (vfio_of(f)->busy)
+		return -EAGAIN;
 	ret = make_room(bus);
 	if (ret)
 		return ret;

@@ -46,9 +46,7 @@ int vfio_reset(struct pcid_function *f)
 	vfio_irq_free(f);
 	if (!p->can_reset || p->leaving)
 		return -EOPNOTSUPP;
-	p->busy = true;
-	ret = vfio_run(f, reset_device);
-	p->busy = false;
+	ret = vfio_run_busy(f, reset_device);
 	if (ret)
 		pcidipc_err("%s: reset: %s", f->address, strerror(-ret));
 	return ret;

@@ -94,7 +94,7 @@ bool pcid_vfio_bus_wanted(const struct pcid_vfio_options *options)
 /* A bridge belongs to no driver of ours and does no DMA of its own. */
 static bool is_bridge(const char *address)
 {
-	return vfio_sysfs_number(address, "class", 0) >> 16 == 0x06;
+	return vfio_sysfs_number(address, "class", 0) >> 8 == 0x0604;
 }
 
 static int check_member(struct pcid_function *f, const char *other)
@@ -302,7 +302,7 @@ int vfio_give_back(void *function)
 	step_of(f, "driver_override", "\n");
 	if (is_vfio(driver))
 		step_of(f, "driver/unbind", f->address);
-	if (*p->was && strcmp(driver, p->was))
+	if (*p->was && (is_vfio(driver) || !*driver)) /* else somebody else has given it away */
 		bind_to(f, p->was);
 	vfio_sysfs_driver(f->address, driver);
 	pcidipc_notice("%s: given back to %s", f->address, *driver ? driver : "no driver");

@@ -156,10 +156,12 @@ struct vfio_function {
 	size_t table_bytes;
 	bool table_lost; /* the device did not answer there */
 	uint64_t masked; /* a bit per vector */
-	bool busy;	 /* a reset is under way: masks are kept here only */
-
-	/* for open, set_irqs and the like: arguments of a job */
-	int fds[VFIO_VECTORS];
+	/*
+	 * A reset is under way, or the device is being opened or closed, on the worker: whoever
+	 * touches its registers or configuration space would wait in the kernel until that is over.
+	 * Masks are kept here only.
+	 */
+	bool busy;
 };
 
 static inline struct vfio_bus *vfio_bus_of(struct pcid_function *f)
@@ -174,6 +176,10 @@ static inline struct vfio_function *vfio_of(struct pcid_function *f)
 
 /* Run on the function's worker, with the function as the argument. Task. */
 int vfio_run(struct pcid_function *f, int (*run)(void *f));
+/* The same with `busy` set meanwhile. Task. */
+int vfio_run_busy(struct pcid_function *f, int (*run)(void *f));
+/* Until it is not busy. Task. */
+void vfio_settle(struct pcid_function *f);
 
 /* ---- sysfs.c: /sys/bus/pci/devices/ADDRESS/... ---- */
 

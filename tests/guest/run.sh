@@ -3,7 +3,7 @@
 # Boot a Linux guest that has PCI devices behind an IOMMU, run tests in it, and tell what failed and in which log.
 # usage: run.sh [TEST...]        the tests are tests/guest/tests/*.sh; default: all of them
 # Variables: GUEST_SHARE, GUEST_ROOT, GUEST_NAME: set by integration.sh and systemd.sh
-#   B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)  GUEST_SHELL=1 (a shell on this terminal instead)
+#   B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
