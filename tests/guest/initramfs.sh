@@ -44,7 +44,7 @@ done
 # ---- programs and their shared libraries ----
 cp "$build"/bin/* "$root/suite/"
 # as "make install" has it
-make -s B="$build" DESTDIR="$root" install >/dev/null
+MAKEFLAGS= make -s B="$build" DESTDIR="$root" install >/dev/null
 cp README.md init/pcid.conf "$root/tests/"
 mkdir -p "$root/usr/sbin"
 for program in pcid pcidctl; do

@@ -13,7 +13,7 @@ sh tests/guest/rootfs.sh build/guest/debian
 sh tests/guest/kernel.sh "$version" "build/guest/kernel-$version"
 rm -rf "$root" "$image"
 cp -a build/guest/debian/root "$root"
-make -s B="$B" DESTDIR="$root" PREFIX=/usr install >/dev/null
+MAKEFLAGS= make -s B="$B" DESTDIR="$root" PREFIX=/usr install >/dev/null
 
 # the modules that the initramfs has
 sh tests/guest/initramfs.sh "build/guest/kernel-$version" "$B" "$B/guest/systemd.initramfs"

@@ -23,6 +23,7 @@ new_driver()
 }
 await new_driver
 echo "driver $old, then $new"
+grep 'it is started again' /tmp/pcid.log
 pcidctl disk read nvme0n1 --output /dev/null --bytes 8M
 
 # pcid dies: its drivers die with it, and the function stays vfio-pci's
