@@ -3,8 +3,8 @@
 # case: without hardware, with a bad configuration, with a dead driver.
 . /tests/lib.sh
 modprobe nvme
-await test -b /dev/nvme0n1
-await test -b /dev/nvme1n1
+await has_disk 0000:00:02.0
+await has_disk 0000:00:03.0
 unset PCID_RUNTIME_DIR
 rm -rf /etc/pcid.d
 mkdir -p /etc/pcid.d /var/log

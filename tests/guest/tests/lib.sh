@@ -71,6 +71,17 @@ stop_pcid()
 	! grep -q 'Sanitizer\|runtime error:' /tmp/pcid.log || fail "a sanitizer has found something"
 }
 
+# The kernel's name for an NVMe controller's first disk: which number it has is a matter of chance.
+disk_of()
+{
+	basename "$(ls -d /sys/bus/pci/devices/$1/nvme/nvme*/nvme*n1)"
+}
+
+has_disk()
+{
+	test -b "/dev/$(disk_of "$1")"
+}
+
 driver_of()
 {
 	basename "$(readlink /sys/bus/pci/devices/$1/driver || echo none)"

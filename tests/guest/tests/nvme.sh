@@ -2,7 +2,7 @@
 # A file onto the NVMe disk and back through pcid on the VFIO bus; then the kernel's own driver finds it there too.
 . /tests/lib.sh
 modprobe nvme
-await test -b /dev/nvme0n1
+await has_disk 0000:00:02.0
 take 0000:00:02.0
 start_pcid
 [ "$(driver_of 0000:00:02.0)" = vfio-pci ]
@@ -20,6 +20,6 @@ pcidctl irq | awk '$1 == "0000:00:02.0" {masks += $7; unmasks += $8}
 	END {exit !(masks > 0 && unmasks > 0)}' || fail "the driver masked no vector"
 stop_pcid
 [ "$(driver_of 0000:00:02.0)" = nvme ] || fail "not given back to nvme"
-await test -b /dev/nvme0n1
-dd if=/dev/nvme0n1 of=/tmp/kernel bs=1M skip=3 count=12 2>/dev/null
+await has_disk 0000:00:02.0
+dd if=/dev/$(disk_of 0000:00:02.0) of=/tmp/kernel bs=1M skip=3 count=12 2>/dev/null
 cmp /tmp/in /tmp/kernel

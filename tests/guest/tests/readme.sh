@@ -3,7 +3,7 @@
 # there is no lspci, and root needs no sudo.
 . /tests/lib.sh
 modprobe nvme
-await test -b /dev/nvme0n1
+await has_disk 0000:00:02.0
 unset PCID_RUNTIME_DIR
 rm -rf /etc/pcid.d
 mkdir /etc/pcid.d

@@ -3,16 +3,18 @@
 . /tests/lib.sh
 modprobe nvme
 modprobe ext4
-await test -b /dev/nvme1n1
+await has_disk 0000:00:02.0
+await has_disk 0000:00:03.0
+disk=$(disk_of 0000:00:03.0)
 expect()
 {
 	grep -q "$1" /tmp/pcid.log || fail "pcid did not say: $1"
 }
 
-# mounted: nvme1 stays the kernel's, and its file system goes on; the other disk is driven
-mke2fs /dev/nvme1n1 >/dev/null 2>&1
+# mounted: the second one stays the kernel's, and its file system goes on; the other disk is driven
+mke2fs /dev/$disk >/dev/null 2>&1
 mkdir -p /tmp/mnt
-mount -t ext4 /dev/nvme1n1 /tmp/mnt
+mount -t ext4 /dev/$disk /tmp/mnt
 take 0000:00:02.0 0000:00:03.0 0000:01:01.0
 use_nvmed
 cat >>$conf <<END
@@ -23,7 +25,7 @@ driver "edu" {
 }
 END
 start_pcid
-expect '0000:00:03.0: refused: the kernel uses its disk nvme1n1: it is mounted on /tmp/mnt'
+expect "0000:00:03.0: refused: the kernel uses its disk $disk: it is mounted on /tmp/mnt"
 [ "$(driver_of 0000:00:03.0)" = nvme ]
 [ "$(grep -c 0000:00:03.0 /tmp/pcid.log)" -eq 2 ] || fail "a refusal is told once, and that nothing was started"
 dd if=/dev/zero of=/tmp/mnt/file bs=1M count=4 2>/dev/null

@@ -3,7 +3,7 @@
 # give back.
 . /tests/lib.sh
 modprobe nvme
-await test -b /dev/nvme0n1
+await has_disk 0000:00:02.0
 take 0000:00:02.0
 start_pcid
 driver_pid()
