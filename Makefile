@@ -5,6 +5,7 @@
 #   make check     every test, plain and under sanitizers
 #   make bench     measure everything: a table, and build/bench.json
 #   make fuzz      the fuzz targets for long (FUZZ_SECONDS=600 each); docs/testing.md
+#   make check-guest  the VFIO bus, in Linux guests (KERNELS="6.1 6.12" GUEST_TESTS="nvme ...")
 #   make install   DESTDIR= PREFIX=/usr/local
 #   make deps      install what the build needs (Debian, as root)
 #   make clean
@@ -28,7 +29,7 @@ CFLAGS += -std=gnu11 $(OPT) $(WARN) $(SAN)
 LDFLAGS += $(SAN) -Wl,-z,relro,-z,now
 
 LIB_SRC := $(wildcard libpcidipc/src/*.c)
-PCID_SRC := $(wildcard pcid/*.c pcid/qemu/*.c)
+PCID_SRC := $(wildcard pcid/*.c pcid/qemu/*.c pcid/vfio/*.c)
 CTL_SRC := $(wildcard pcid/ctl/*.c)
 NVMED_SRC := $(wildcard nvmed/*.c)
 # Every tests/unit/test_*.c and tests/qemu/test_*.c is a program; the other files there are shared by their neighbours.
@@ -40,7 +41,7 @@ QEMU_LIB := $(filter-out $(QEMU_SRC),$(wildcard tests/qemu/*.c))
 objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 LIB_LIBS := -luring -lpthread
-PCID_LIBS := -lpci -lconfuse -ljson-c
+PCID_LIBS := -lpci -lconfuse -ljson-c -ludev
 CTL_LIBS := -lpci -ljson-c
 NVMED_LIBS := -lnvme
 
@@ -136,6 +137,13 @@ $(FUZZ_TARGETS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call objs,$(FUZZ_LIB)) $
 fuzz: fuzzers
 	@B=$(B) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) tests/fuzz/run.sh
 
+# Subdrivers that only the guest's tests want.
+GUEST_PROGRAMS := $(patsubst tests/guest/%.c,$(B)/guest/bin/%,$(wildcard tests/guest/*.c))
+.PHONY: guest
+guest: $(GUEST_PROGRAMS)
+$(B)/guest/bin/%: $(B)/obj/tests/guest/%.o $(LIB_A)
+	$(link) $(LIB_LIBS)
+
 clean:
 	rm -rf build
 
@@ -168,7 +176,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 INSTALL ?= install
 
-.PHONY: help deps demo check install
+.PHONY: help deps demo check check-guest install
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 	@echo '  make help      this list'
@@ -184,6 +192,9 @@ demo:
 	@B=$(B) tests/demo.sh
 check: deps
 	@B=$(B) MAKE="$(MAKE)" scripts/check.sh
+check-guest: deps
+	@$(MAKE) --no-print-directory -s tests guest
+	@B=$(B) tests/guest/check.sh $(GUEST_TESTS)
 
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(LIBEXECDIR) $(INCLUDEDIR)/ringabi \
@@ -203,4 +214,6 @@ install: all
 		$(INSTALL) -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit 1; done
 	for conf in init/*.conf; do [ ! -e $$conf ] || [ -e $(DESTDIR)$(SYSCONFDIR)/pcid.d/$${conf##*/} ] || \
 		$(INSTALL) -m 644 $$conf $(DESTDIR)$(SYSCONFDIR)/pcid.d/ || exit 1; done
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@SBINDIR@|$(SBINDIR)|' init/pcid.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/pcid.service
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig

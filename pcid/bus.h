@@ -114,8 +114,12 @@ struct pcid_bus_ops {
 
 	/* Enumerate: fill bus->functions. (task) */
 	int (*start)(struct pcid_bus *bus);
-	/* Give everything back; nothing is called afterwards. (task) */
+	/* Give everything back; nothing but destroy is called afterwards. (task) */
 	void (*stop)(struct pcid_bus *bus);
+	/* Free it, started or not. Outside of the loop. */
+	void (*destroy)(struct pcid_bus *bus);
+	/* May a driver be started for it? NULL: for every function. */
+	bool (*offered)(struct pcid_function *f);
 
 	/* width 1, 2, 4, naturally aligned, within config_bytes: the core has checked. (task) */
 	int (*config_read)(struct pcid_function *f, unsigned offset, unsigned width,
@@ -196,8 +200,27 @@ struct pcid_qemu_options {
 };
 int pcid_qemu_bus_create(struct pcidipc_loop *loop, const struct pcid_qemu_options *options,
 			 struct pcid_bus **bus);
-void pcid_bus_destroy(struct pcid_bus *bus);
 /* The QMP socket's path, for people and tests (hot-plug); NULL where there is none. */
 const char *pcid_qemu_bus_qmp(struct pcid_bus *bus);
+
+/*
+ * The VFIO bus (pcid/vfio/): functions of this machine. Drivers get those that are bound to vfio-pci, and those that
+ * `take` names ("0000:00:02.0", or "VENDOR:DEVICE" in hexadecimal; NULL-terminated, copied), which are taken over from the
+ * kernel's driver when they are claimed and given back at the end. run_dir: a private directory for what must be
+ * remembered if pcid dies.
+ */
+struct pcid_vfio_options {
+	char *const *take; /* may be NULL */
+	const char *run_dir;
+	bool shared_groups; /* drive functions that share an IOMMU group, which then reach each other's memory */
+};
+int pcid_vfio_bus_create(struct pcidipc_loop *loop, const struct pcid_vfio_options *options, struct pcid_bus **bus);
+/* Take over the options anew, of a bus of either kind: what is driven already stays so. -ENOMEM. */
+int pcid_vfio_bus_configure(struct pcid_bus *bus, const struct pcid_vfio_options *options);
+/* Is there a function for it? Then vfio is the default. */
+bool pcid_vfio_bus_wanted(const struct pcid_vfio_options *options);
+
+/* Either one, started or not. */
+void pcid_bus_destroy(struct pcid_bus *bus);
 
 #endif

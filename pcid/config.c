@@ -59,6 +59,7 @@ void pcid_config_free(struct pcid_config *config)
 	}
 	free(config->qemu_binary);
 	pcid_strings_free(config->qemu_args);
+	pcid_strings_free(config->vfio_take);
 	free(config);
 }
 

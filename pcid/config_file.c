@@ -47,9 +47,16 @@ static cfg_opt_t qemu_options[] = {
 	CFG_END(),
 };
 
+static cfg_opt_t vfio_options[] = {
+	CFG_STR_LIST("take", NULL, CFGF_NONE),
+	CFG_BOOL("shared_groups", cfg_false, CFGF_NONE),
+	CFG_END(),
+};
+
 static cfg_opt_t file_options[] = {
 	CFG_SEC("driver", driver_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
 	CFG_SEC("qemu", qemu_options, CFGF_NODEFAULT),
+	CFG_SEC("vfio", vfio_options, CFGF_NODEFAULT),
 	CFG_INT("user_dma_quota_mib", 0, CFGF_NONE),
 	CFG_STR("control_group", NULL, CFGF_NODEFAULT),
 	CFG_STR("control_mode", NULL, CFGF_NODEFAULT),
@@ -241,6 +248,24 @@ static int check_driver(cfg_t *cfg, cfg_opt_t *opt)
 	return -1;
 }
 
+/* "0000:00:02.0" or "8086:0a54" */
+static int check_take(cfg_t *cfg, cfg_opt_t *opt)
+{
+	const char *text = cfg_opt_getnstr(opt, cfg_opt_size(opt) - 1);
+	size_t n = strlen(text);
+	unsigned a, b, c, d;
+	int end = 0;
+
+	if (strspn(text, "0123456789abcdefABCDEF:.") == n &&
+	    ((n == 12 && sscanf(text, "%4x:%2x:%2x.%1x%n", &a, &b, &c, &d, &end) == 4 && end == 12) ||
+	     (n == 9 && sscanf(text, "%4x:%4x%n", &a, &b, &end) == 2 && end == 9)))
+		return 0;
+	cfg_error(cfg,
+		  "take: \"%s\" is neither an address like 0000:00:02.0 nor vendor and device like 8086:0a54",
+		  text);
+	return -1;
+}
+
 static void set_checks(cfg_t *cfg)
 {
 	static const struct {
@@ -265,6 +290,7 @@ static void set_checks(cfg_t *cfg)
 		{"driver|dma_quota_mib", check_quota},
 		{"driver|max_children", check_children},
 		{"qemu|ram_mib", check_ram},
+		{"vfio|take", check_take},
 		{"user_dma_quota_mib", check_quota},
 		{"control_group", check_group},
 		{"control_mode", check_mode},
@@ -387,6 +413,29 @@ static int take_qemu(struct pcid_config *config, cfg_t *sec)
 		       : 0;
 }
 
+/* Of several files each names functions of its own. */
+static int take_vfio(struct pcid_config *config, cfg_t *sec)
+{
+	unsigned n = 0, more = cfg_size(sec, "take");
+	char **list;
+
+	config->vfio_shared_groups |= cfg_getbool(sec, "shared_groups");
+	while (config->vfio_take && config->vfio_take[n])
+		n++;
+	list = realloc(config->vfio_take, (n + more + 1) * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	config->vfio_take = list;
+	for (unsigned i = 0; i < more; i++) {
+		list[n + i] = strdup(cfg_getnstr(sec, "take", i));
+		list[n + i + 1] = NULL;
+		if (!list[n + i])
+			return -ENOMEM;
+	}
+	list[n + more] = NULL;
+	return 0;
+}
+
 static int take_all(struct pcid_config *config, cfg_t *cfg)
 {
 	struct pcid_stanza **tail = &config->stanzas;
@@ -402,6 +451,8 @@ static int take_all(struct pcid_config *config, cfg_t *cfg)
 	}
 	if (cfg_size(cfg, "qemu"))
 		ret = take_qemu(config, cfg_getsec(cfg, "qemu"));
+	if (!ret && cfg_size(cfg, "vfio"))
+		ret = take_vfio(config, cfg_getsec(cfg, "vfio"));
 	if (cfg_getint(cfg, "user_dma_quota_mib"))
 		config->user_dma_quota = (uint64_t)cfg_getint(cfg, "user_dma_quota_mib") << 20;
 	if (cfg_getstr(cfg, "control_group"))

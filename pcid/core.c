@@ -135,7 +135,8 @@ static bool match_function(struct pcid *pcid, struct pcid_function *f)
 	struct pcid_stanza *stanza = pcid_match(pcid->config, &id);
 	int ret;
 
-	if (!stanza || f->owner || f->gone || pcid->stopping)
+	if (!stanza || f->owner || f->gone || pcid->stopping ||
+	    (f->bus->ops->offered && !f->bus->ops->offered(f)))
 		return false;
 	ret = pcid_driver_start(pcid, stanza, f, NULL, NULL);
 	if (ret)
@@ -157,6 +158,16 @@ unsigned pcid_match_all(struct pcid *pcid)
 	return n;
 }
 
+static int configure_bus(struct pcid *pcid)
+{
+	const struct pcid_vfio_options vfio = {
+		.take = pcid->config->vfio_take,
+		.shared_groups = pcid->config->vfio_shared_groups,
+	};
+
+	return pcid->bus ? pcid_vfio_bus_configure(pcid->bus, &vfio) : 0;
+}
+
 int pcid_reload(struct pcid *pcid)
 {
 	struct pcid_config *config;
@@ -168,7 +179,8 @@ int pcid_reload(struct pcid *pcid)
 	}
 	pcid_config_free(pcid->config);
 	pcid->config = config;
-	return (int)pcid_match_all(pcid);
+	ret = configure_bus(pcid);
+	return ret ? ret : (int)pcid_match_all(pcid);
 }
 
 /* ---- what the bus tells ---- */
@@ -273,6 +285,11 @@ void pcid_take_bus(struct pcid *pcid, struct pcid_bus *bus)
 }
 
 /* ---- the end ---- */
+
+void pcid_bus_destroy(struct pcid_bus *bus)
+{
+	bus->ops->destroy(bus);
+}
 
 void pcid_stop_drivers(struct pcid *pcid)
 {

@@ -90,6 +90,7 @@ struct pcid_driver {
 	struct pcidipc_completion wake; /* the supervisor's */
 	struct pcidipc_timer timer;
 	bool claimed, quiet, exited, session_lost, settled;
+	bool refused;		     /* the bus does not give the function out */
 	bool let_go;		     /* released after its device was to leave */
 	struct pcid_waiter *waiters; /* for its exit */
 	struct pcidipc_task_mutex quieting;

@@ -200,7 +200,7 @@ static int find_driver_dir(struct pcid *pcid)
 	return ret;
 }
 
-static int make_bus(struct pcid *pcid)
+static int make_qemu_bus(struct pcid *pcid, struct pcid_bus **bus)
 {
 	char **args = *pcid->options.bus_args ? pcid->options.bus_args : pcid->config->qemu_args;
 	static const char *const none[] = {NULL};
@@ -211,11 +211,29 @@ static int make_bus(struct pcid *pcid)
 		.run_dir = pcid->bus_dir,
 		.ram_mib = pcid->config->qemu_ram_mib,
 	};
-	struct pcid_bus *bus;
-	int ret = pcid_qemu_bus_create(pcid->loop, &options, &bus);
 
+	return pcid_qemu_bus_create(pcid->loop, &options, bus);
+}
+
+static int make_bus(struct pcid *pcid)
+{
+	struct pcid_vfio_options vfio = {
+		.take = pcid->config->vfio_take,
+		.run_dir = pcid->bus_dir,
+		.shared_groups = pcid->config->vfio_shared_groups,
+	};
+	const char *name = pcid->options.bus;
+	struct pcid_bus *bus;
+	int ret;
+
+	if (!name)
+		name = pcid_vfio_bus_wanted(&vfio) ? "vfio" : "qemu";
+	if (!strcmp(name, "vfio"))
+		ret = pcid_vfio_bus_create(pcid->loop, &vfio, &bus);
+	else
+		ret = make_qemu_bus(pcid, &bus);
 	if (ret)
-		pcidipc_err("the qemu bus: %s", strerror(-ret));
+		pcidipc_err("the %s bus: %s", name, strerror(-ret));
 	else
 		pcid_take_bus(pcid, bus);
 	return ret;
@@ -287,6 +305,26 @@ static void tear_down(struct app *app)
 	pcidipc_loop_destroy(pcid->loop);
 }
 
+static int run(struct app *app)
+{
+	const struct pcid_options *options = &app->pcid.options;
+	int ret = options->daemonize ? pcid_daemonize(&app->pcid.options) : 0;
+
+	if (ret) {
+		pcidipc_err("going on in the background: %s", strerror(-ret));
+		return ret;
+	}
+	ret = set_up(app);
+	if (!ret && options->pidfile)
+		ret = pcid_write_pidfile(options->pidfile);
+	if (!ret)
+		ret = pcidipc_loop_run(app->pcid.loop);
+	tear_down(app);
+	if (!ret && options->pidfile)
+		unlink(options->pidfile);
+	return ret;
+}
+
 int main(int argc, char **argv)
 {
 	static struct app app = {.pcid.lock_fd = -1};
@@ -302,9 +340,5 @@ int main(int argc, char **argv)
 		pcidipc_info("not root: drivers run as pcid's own user; the rest of their "
 			     "confinement holds");
 	raise_file_limit();
-	ret = set_up(&app);
-	if (!ret)
-		ret = pcidipc_loop_run(app.pcid.loop);
-	tear_down(&app);
-	return ret ? 1 : 0;
+	return run(&app) ? 1 : 0;
 }

@@ -36,15 +36,20 @@ void pcid_notify(const char *state)
 		close(fd);
 }
 
+/* A newline, as s6 has it. */
+static void write_ready(int *fd)
+{
+	if (*fd < 0)
+		return;
+	if (write(*fd, "\n", 1) != 1)
+		pcidipc_warn("telling that pcid is ready on file descriptor %d: %s", *fd, strerror(errno));
+	close(*fd);
+	*fd = -1;
+}
+
 void pcid_notify_ready(struct pcid *pcid)
 {
-	int fd = pcid->options.ready_fd;
-
 	pcid_notify("READY=1\n");
-	if (fd < 0)
-		return;
-	if (write(fd, "\n", 1) != 1)
-		pcidipc_warn("--ready-fd %d: %s", fd, strerror(errno));
-	close(fd);
-	pcid->options.ready_fd = -1;
+	write_ready(&pcid->options.ready_fd);
+	write_ready(&pcid->options.started_fd);
 }

@@ -14,7 +14,9 @@ static const char help[] =
 	"Usage: pcid [OPTION]... [-- QEMU DEVICE ARGUMENT...]\n"
 	"Own the PCI bus: enumerate functions, start a driver for each, serve what they need.\n"
 	"\n"
-	"      --bus qemu         device models of a stock QEMU (default); vfio is not built yet\n"
+	"      --bus vfio         functions of this machine; the default where one is bound to\n"
+	"                         vfio-pci, or named in the configuration's section vfio\n"
+	"      --bus qemu         device models of a stock QEMU; the default elsewhere\n"
 	"      --config PATH      configuration: a file, or a directory of *.conf (" PCID_CONFIG_DIR
 	")\n"
 	"      --runtime-dir DIR  sockets (" PCID_RUNTIME_DIR ", or $PCID_RUNTIME_DIR)\n"
@@ -22,6 +24,8 @@ static const char help[] =
 	"                         ../libexec/pcid from there, if nvmed is in it; else\n"
 	"                         " PCID_DRIVER_DIR ")\n"
 	"      --check-config     read the configuration, say what is wrong with it, and end\n"
+	"      --daemonize        go on in the background, and return when ready, or after 30 s\n"
+	"      --pidfile PATH     write pcid's process id there, and remove it at the end\n"
 	"      --ready-fd N       write a newline to file descriptor N when ready, and close it\n"
 	"  -v, --verbose          more messages; twice: still more\n"
 	"  -q, --quiet            errors only\n"
@@ -37,6 +41,8 @@ enum {
 	OPTION_RUNTIME_DIR,
 	OPTION_DRIVER_DIR,
 	OPTION_CHECK_CONFIG,
+	OPTION_DAEMONIZE,
+	OPTION_PIDFILE,
 	OPTION_READY_FD,
 	OPTION_VERSION,
 	OPTION_HELP,
@@ -48,6 +54,8 @@ static const struct option long_options[] = {
 	{"runtime-dir", required_argument, NULL, OPTION_RUNTIME_DIR},
 	{"driver-dir", required_argument, NULL, OPTION_DRIVER_DIR},
 	{"check-config", no_argument, NULL, OPTION_CHECK_CONFIG},
+	{"daemonize", no_argument, NULL, OPTION_DAEMONIZE},
+	{"pidfile", required_argument, NULL, OPTION_PIDFILE},
 	{"ready-fd", required_argument, NULL, OPTION_READY_FD},
 	{"verbose", no_argument, NULL, 'v'},
 	{"quiet", no_argument, NULL, 'q'},
@@ -64,10 +72,8 @@ static int wrong(const char *text, const char *value)
 
 static int take_bus(struct pcid_options *o, const char *name)
 {
-	if (!strcmp(name, "vfio"))
-		return wrong("--bus vfio: not built yet; there is --bus qemu", "");
-	if (strcmp(name, "qemu"))
-		return wrong("--bus must be qemu, not ", name);
+	if (strcmp(name, "vfio") && strcmp(name, "qemu"))
+		return wrong("--bus must be vfio or qemu, not ", name);
 	o->bus = name;
 	return 0;
 }
@@ -105,6 +111,12 @@ static int take(struct pcid_options *o, int option)
 		return 0;
 	case OPTION_READY_FD:
 		return take_ready_fd(o, optarg);
+	case OPTION_DAEMONIZE:
+		o->daemonize = true;
+		return 0;
+	case OPTION_PIDFILE:
+		o->pidfile = optarg;
+		return 0;
 	case 'v':
 		o->log_level = o->log_level < PCIDIPC_INFO ? PCIDIPC_INFO : PCIDIPC_DEBUG;
 		return 0;
@@ -126,9 +138,9 @@ int pcid_options_parse(int argc, char **argv, struct pcid_options *o)
 	const char *dir = getenv("PCID_RUNTIME_DIR");
 	int option, ret = 0;
 
-	*o = (struct pcid_options){.bus = "qemu",
-				   .runtime_dir = dir && *dir ? dir : PCID_RUNTIME_DIR,
+	*o = (struct pcid_options){.runtime_dir = dir && *dir ? dir : PCID_RUNTIME_DIR,
 				   .ready_fd = -1,
+				   .started_fd = -1,
 				   .log_level = PCIDIPC_NOTICE};
 	optind = 1;
 	while (!ret && (option = getopt_long(argc, argv, "+vq", long_options, NULL)) >= 0)
@@ -137,6 +149,10 @@ int pcid_options_parse(int argc, char **argv, struct pcid_options *o)
 		return ret;
 	if (optind < argc && strcmp(argv[optind - 1], "--"))
 		return wrong("QEMU's arguments stand after --; unexpected: ", argv[optind]);
+	if (optind < argc && o->bus && !strcmp(o->bus, "vfio"))
+		return wrong("the vfio bus takes no arguments; unexpected: ", argv[optind]);
+	if (optind < argc)
+		o->bus = "qemu";
 	o->bus_args = argv + optind;
 	return 0;
 }

@@ -17,12 +17,15 @@
 #endif
 
 struct pcid_options {
-	const char *bus;
+	const char *bus;    /* "vfio" or "qemu"; NULL: what there is */
 	const char *config; /* NULL: PCID_CONFIG_DIR, if it is there */
 	const char *runtime_dir;
 	const char *driver_dir; /* NULL: found from where pcid lies, else PCID_DRIVER_DIR */
 	bool check_config;	/* that only */
 	int ready_fd;		/* -1: none */
+	bool daemonize;
+	int started_fd;	     /* with daemonize: who waits for us to be ready; -1: nobody */
+	const char *pidfile; /* NULL: none */
 	int log_level;
 	char **bus_args; /* NULL-terminated; what follows "--" */
 };
@@ -57,6 +60,13 @@ struct pcid {
 
 /* ---- options.c: 0; 1: done (--help, --version); -EINVAL, with a message ---- */
 int pcid_options_parse(int argc, char **argv, struct pcid_options *options);
+
+/* ---- daemonize.c ---- */
+
+/* Go on in the background; the caller's process ends when that one is ready or has ended. Before threads and loops. */
+int pcid_daemonize(struct pcid_options *options);
+/* 0 or -errno, with a message. */
+int pcid_write_pidfile(const char *path);
 
 /* ---- core.c ---- */
 

@@ -294,7 +294,8 @@ static int claim(struct pcid_driver *d)
 		return -ENODEV;
 	ret = d->function->bus->ops->claim(d->function);
 	d->claimed = !ret;
-	if (ret)
+	d->refused = ret == -EPERM || ret == -EBUSY; /* the bus has said why */
+	if (ret && !d->refused)
 		pcidipc_err("%s: the function could not be claimed: %s", d->name, strerror(-ret));
 	return ret;
 }
@@ -419,10 +420,13 @@ static void wait_for_restart(struct pcid_driver *d, enum pcid_driver_state state
 
 static void give_up(struct pcid_driver *d)
 {
-	pcidipc_err("%s: it ended %u times in a row, the last time with %s: given up (restart it "
-		    "with: pcidctl "
-		    "restart %s)",
-		    d->name, d->failures, d->last_exit, d->where);
+	if (d->refused)
+		pcidipc_err("%s: not started (to try again: pcidctl restart %s)", d->name,
+			    d->where);
+	else
+		pcidipc_err("%s: it ended %u times in a row, the last time with %s: given up "
+			    "(restart it with: pcidctl restart %s)",
+			    d->name, d->failures, d->last_exit, d->where);
 	pcid_services_refuse(d);
 	settle(d);
 	wait_for_restart(d, PCID_FAILED, 0);
@@ -436,7 +440,7 @@ static void back_off(struct pcid_driver *d)
 	if (now(d) - d->started_at >= STABLE_NS)
 		d->failures = 0;
 	d->failures++;
-	if (limit >= 0 && d->failures > (unsigned)limit) {
+	if (d->refused || (limit >= 0 && d->failures > (unsigned)limit)) {
 		give_up(d);
 		return;
 	}

@@ -15,6 +15,7 @@ libnvme-dev     build hdr:libnvme.h
 libconfuse-dev  build hdr:confuse.h
 libjson-c-dev   build hdr:json-c/json.h
 libpci-dev      build hdr:pci/pci.h
+libudev-dev     build hdr:libudev.h
 pci.ids         build any:/usr/share/misc/pci.ids,/usr/share/hwdata/pci.ids,/usr/share/pci.ids
 qemu-system-x86 build cmd:qemu-system-x86_64
 g++             check cmd:g++

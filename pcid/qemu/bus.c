@@ -368,10 +368,13 @@ static const char *describe(struct pcid_function *f)
 	return qf->text;
 }
 
+static void destroy(struct pcid_bus *bus);
+
 static const struct pcid_bus_ops qemu_ops = {
 	.name = "qemu",
 	.start = start,
 	.stop = stop,
+	.destroy = destroy,
 	.config_read = op_config_read,
 	.config_write = op_config_write,
 	.claim = qemu_claim,
@@ -468,7 +471,7 @@ static void free_functions(struct qemu_bus *qb)
 		qemu_function_free(qf);
 }
 
-void pcid_bus_destroy(struct pcid_bus *bus)
+static void destroy(struct pcid_bus *bus)
 {
 	struct qemu_bus *qb = qemu_bus_of(bus);
 

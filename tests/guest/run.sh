@@ -1,0 +1,103 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Boot a Linux guest that has PCI devices behind an IOMMU, run tests in it, and tell what failed and in which log.
+# usage: run.sh [TEST...]        the tests are tests/guest/tests/*.sh; default: all of them
+# Variables: GUEST_SHARE, GUEST_ROOT, GUEST_NAME: set by integration.sh and systemd.sh
+#   B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)
+set -eu
+cd "$(dirname "$0")/../.."
+B=${B:-build}
+here=tests/guest
+work=$B/guest
+tests=${*:-$(cd $here/tests && ls -- *.sh | grep -v -x "lib.sh\|integration.sh" | sed 's/\.sh$//')}
+status=0
+mkdir -p "$work/bin"
+
+# What is behind the IOMMU. Addresses are fixed, so that tests can name functions:
+#   0000:00:02.0 NVMe, "disk0"; 03.0 NVMe, "disk1"; 04.0 xHCI; 05.0 edu (MSI without mask bits, INTx)
+#   06.0 a conventional bridge, below it two edus that share an IOMMU group
+#   07.0 a root port with hot-plug; 08.0 e1000 (INTx)
+devices()
+{
+	echo "-device intel-iommu,intremap=on,caching-mode=on"
+	if [ -n "${GUEST_SHARE:-}" ]; then
+		cat "$GUEST_SHARE/args"
+		echo "-fsdev local,id=share,path=$GUEST_SHARE,security_model=none
+		-device virtio-9p-pci,fsdev=share,mount_tag=share,addr=1e"
+		return
+	fi
+	[ -z "${GUEST_ROOT:-}" ] || echo "-drive file=$GUEST_ROOT,if=virtio,format=raw,cache=unsafe"
+	echo "-drive file=$run/disk0.img,if=none,id=d0,format=raw,cache=unsafe -device nvme,drive=d0,serial=disk0,addr=2
+	-drive file=$run/disk1.img,if=none,id=d1,format=raw,cache=unsafe -device nvme,drive=d1,serial=disk1,addr=3
+	-drive file=$run/stick.img,if=none,id=d2,format=raw,cache=unsafe
+	-device qemu-xhci,id=xhci,addr=4 -device usb-storage,bus=xhci.0,drive=d2
+	-device edu,addr=5
+	-device pcie-pci-bridge,id=bridge0,addr=6 -device edu,bus=bridge0,addr=1 -device edu,bus=bridge0,addr=2
+	-device pcie-root-port,id=port0,addr=7,chassis=1
+	-device e1000,romfile=,addr=8"
+}
+
+# no_timer_check: the kernel takes a timer that is late, because the host is busy, for one that does not work.
+boot()
+{
+	timeout -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m "${GUEST_MIB:-1536}" \
+		-nodefaults -display none -no-reboot $(devices) \
+		-kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
+		-append "console=ttyS0 panic=-1 oops=panic intel_iommu=on no_timer_check quiet loglevel=4 guest.tests=$(echo $tests |
+			tr ' ' ,) guest.limit=${LIMIT:-300}${GUEST_ROOT:+ guest.root=/dev/vda}" \
+		-serial "file:$run/console.log" -serial "file:$run/report" \
+		-qmp "unix:$run/qmp.sock,server=on,wait=off" </dev/null >"$run/qemu.log" 2>&1
+}
+
+tell_end_of_log()
+{
+	echo "---- the end of $run/console.log"
+	tail -n "${1:-40}" "$run/console.log" | tr -d '\r'
+	echo "----"
+}
+
+# What the guest did not report it did not do.
+judge()
+{
+	for name in $tests; do
+		if grep -q "^pass $name " "$run/report"; then
+			echo "guest $version: ${GUEST_NAME:-$name}: passed ($(sed -n "s/^pass $name //p" "$run/report") s)"
+		elif grep -q "^fail $name " "$run/report"; then
+			echo "guest $version: ${GUEST_NAME:-$name}: FAILED (exit status $(sed -n "s/^fail $name //p" "$run/report"))," \
+				"see $run/console.log"
+			sed -n "/^==== $name/,/^==== end $name/p" "$run/console.log" | tr -d '\r' | tail -n 30
+			status=1
+		else
+			echo "guest $version: ${GUEST_NAME:-$name}: NOT RUN or not finished"
+			status=1
+		fi
+	done
+	if ! grep -q '^done' "$run/report"; then
+		status=1
+		if [ "$1" -eq 124 ] || [ "$1" -eq 137 ]; then
+			echo "guest $version: it did not end in ${BOOT_LIMIT:-600} s and was stopped"
+		else
+			echo "guest $version: it ended before its tests did"
+		fi
+		grep -a -m1 -A3 'Kernel panic\|BUG:' "$run/console.log" | tr -d '\r' || true
+		cat "$run/qemu.log"
+		tell_end_of_log
+	fi
+}
+
+for version in ${KERNELS:-6.1}; do
+	kernel=build/guest/kernel-$version # the same for every variant of the build
+	run=$work/run-$version${GUEST_NAME:+-$GUEST_NAME}
+	sh $here/kernel.sh "$version" "$kernel"
+	rm -rf "$run"
+	mkdir -p "$run"
+	[ -z "${GUEST_SHARE:-}" ] || echo "$GUEST_NAME" >"$GUEST_SHARE/name"
+	truncate -s 256M "$run/disk0.img"
+	truncate -s 64M "$run/disk1.img" "$run/stick.img"
+	sh $here/initramfs.sh "$kernel" "$B" "$run/initramfs"
+	: >"$run/report"
+	ended=0
+	boot || ended=$?
+	judge $ended
+done
+exit $status

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+# A file onto the NVMe disk and back through pcid on the VFIO bus; then the kernel's own driver finds it there too.
+. /tests/lib.sh
+modprobe nvme
+await has_disk 0000:00:02.0
+take 0000:00:02.0
+start_pcid
+[ "$(driver_of 0000:00:02.0)" = vfio-pci ]
+[ "$(driver_of 0000:00:03.0)" = nvme ]
+pcidctl list
+pcidctl show 0000:00:02.0
+pcidctl disks
+dd if=/dev/urandom of=/tmp/in bs=1M count=12 2>/dev/null
+pcidctl disk write nvme0n1 --input /tmp/in --offset 3M --flush
+pcidctl disk read nvme0n1 --output /tmp/out --offset 3M --bytes 12M
+cmp /tmp/in /tmp/out
+pcidctl irq
+# its vectors are masked and unmasked, by the driver, all the while
+pcidctl irq | awk '$1 == "0000:00:02.0" {masks += $7; unmasks += $8}
+	END {exit !(masks > 0 && unmasks > 0)}' || fail "the driver masked no vector"
+stop_pcid
+[ "$(driver_of 0000:00:02.0)" = nvme ] || fail "not given back to nvme"
+await has_disk 0000:00:02.0
+dd if=/dev/$(disk_of 0000:00:02.0) of=/tmp/kernel bs=1M skip=3 count=12 2>/dev/null
+cmp /tmp/in /tmp/kernel

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+# What pcid must leave alone: a mounted disk, a function in a group with others, one that nobody named, one without IOMMU.
+. /tests/lib.sh
+modprobe nvme
+modprobe ext4
+await has_disk 0000:00:02.0
+await has_disk 0000:00:03.0
+disk=$(disk_of 0000:00:03.0)
+expect()
+{
+	grep -q "$1" /tmp/pcid.log || fail "pcid did not say: $1"
+}
+
+# mounted: the second one stays the kernel's, and its file system goes on; the other disk is driven
+mke2fs /dev/$disk >/dev/null 2>&1
+mkdir -p /tmp/mnt
+mount -t ext4 /dev/$disk /tmp/mnt
+take 0000:00:02.0 0000:00:03.0 0000:01:01.0
+use_nvmed
+cat >>$conf <<END
+driver "edu" {
+	vendor = 0x1234
+	device = 0x11e8
+	command = "/suite/nvmed"
+}
+END
+start_pcid
+expect "0000:00:03.0: refused: the kernel uses its disk $disk: it is mounted on /tmp/mnt"
+[ "$(driver_of 0000:00:03.0)" = nvme ]
+[ "$(grep -c 0000:00:03.0 /tmp/pcid.log)" -eq 2 ] || fail "a refusal is told once, and that nothing was started"
+dd if=/dev/zero of=/tmp/mnt/file bs=1M count=4 2>/dev/null
+sync
+pcidctl disk read nvme0n1 --output /dev/null --bytes 1M
+
+# two functions behind a conventional bridge
+expect '0000:01:01.0: refused: it shares IOMMU group [0-9]* with 0000:01:02.0'
+[ "$(driver_of 0000:01:01.0)" = none ]
+
+# not named, so not even tried
+grep 0000:00:05.0 /tmp/pcid.log && fail "0000:00:05.0 is not named, and was touched"
+[ "$(driver_of 0000:00:05.0)" = none ]
+stop_pcid
+umount /tmp/mnt
+echo "driver of 02.0: $(driver_of 0000:00:02.0)"
