@@ -165,8 +165,7 @@ struct pcid_bus_ops {
 	int (*pool_attach)(struct pcid_pool *pool);
 	/* Make a page-aligned range reachable. Mapping a range twice is no error. (task) */
 	int (*pool_map)(struct pcid_pool *pool, uint64_t offset, uint64_t bytes);
-	/* Unmap all of it, flush the IOTLB. Its addresses are not used again while the driver
-	 * lives. (task) */
+	/* Unmap all of it, flush the IOTLB; its addresses are free again after that. (task) */
 	void (*pool_detach)(struct pcid_pool *pool);
 
 	/* The core has let go of a function that is GONE: free it. */
@@ -204,17 +203,19 @@ int pcid_qemu_bus_create(struct pcidipc_loop *loop, const struct pcid_qemu_optio
 const char *pcid_qemu_bus_qmp(struct pcid_bus *bus);
 
 /*
- * The VFIO bus (pcid/vfio/): functions of this machine. Drivers get those that are bound to vfio-pci, and those that
- * `take` names ("0000:00:02.0", or "VENDOR:DEVICE" in hexadecimal; NULL-terminated, copied), which are taken over from the
- * kernel's driver when they are claimed and given back at the end. run_dir: a private directory for what must be
- * remembered if pcid dies.
+ * The VFIO bus (pcid/vfio/): functions of this machine. Drivers get those that are bound to
+ * vfio-pci, and those that `take` names ("0000:00:02.0", or "VENDOR:DEVICE" in hexadecimal;
+ * NULL-terminated, copied), which are taken over from the kernel's driver when they are claimed and
+ * given back at the end. run_dir: a private directory for what must be remembered if pcid dies.
  */
 struct pcid_vfio_options {
 	char *const *take; /* may be NULL */
 	const char *run_dir;
-	bool shared_groups; /* drive functions that share an IOMMU group, which then reach each other's memory */
+	bool shared_groups; /* drive functions that share an IOMMU group, which then reach each
+			       other's memory */
 };
-int pcid_vfio_bus_create(struct pcidipc_loop *loop, const struct pcid_vfio_options *options, struct pcid_bus **bus);
+int pcid_vfio_bus_create(struct pcidipc_loop *loop, const struct pcid_vfio_options *options,
+			 struct pcid_bus **bus);
 /* Take over the options anew, of a bus of either kind: what is driven already stays so. -ENOMEM. */
 int pcid_vfio_bus_configure(struct pcid_bus *bus, const struct pcid_vfio_options *options);
 /* Is there a function for it? Then vfio is the default. */

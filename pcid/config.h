@@ -53,9 +53,9 @@ struct pcid_config {
 	char *qemu_binary;	     /* NULL: the default */
 	char **qemu_args;	     /* NULL-terminated, or NULL */
 	unsigned qemu_ram_mib;	     /* 0: the default */
-	char **vfio_take;	     /* functions to take over from the kernel; NULL-terminated, or NULL */
+	char **vfio_take; /* functions to take over from the kernel; NULL-terminated, or NULL */
 	bool vfio_shared_groups;
-	uint64_t user_dma_quota;     /* bytes mapped for all drivers of one user together */
+	uint64_t user_dma_quota; /* bytes mapped for all drivers of one user together */
 	gid_t control_group;
 	mode_t control_mode;
 	unsigned files, bad_files;

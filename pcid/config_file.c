@@ -257,11 +257,13 @@ static int check_take(cfg_t *cfg, cfg_opt_t *opt)
 	int end = 0;
 
 	if (strspn(text, "0123456789abcdefABCDEF:.") == n &&
-	    ((n == 12 && sscanf(text, "%4x:%2x:%2x.%1x%n", &a, &b, &c, &d, &end) == 4 && end == 12) ||
+	    ((n == 12 && sscanf(text, "%4x:%2x:%2x.%1x%n", &a, &b, &c, &d, &end) == 4 &&
+	      end == 12) ||
 	     (n == 9 && sscanf(text, "%4x:%4x%n", &a, &b, &end) == 2 && end == 9)))
 		return 0;
 	cfg_error(cfg,
-		  "take: \"%s\" is neither an address like 0000:00:02.0 nor vendor and device like 8086:0a54",
+		  "take: \"%s\" is neither an address like 0000:00:02.0 nor vendor and device like "
+		  "8086:0a54",
 		  text);
 	return -1;
 }

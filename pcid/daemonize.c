@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Into the background, for what starts programs one after the other: the process that was started stays until the one in
- * the background is ready, or has failed, or for long enough: a boot must not hang on pcid.
+ * Into the background, for what starts programs one after the other: the process that was started
+ * stays until the one in the background is ready, or has failed, or for long enough: a boot must
+ * not hang on pcid.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +25,8 @@ static _Noreturn void wait_for(pid_t child, int fd)
 	char byte;
 
 	if (!poll(&ready, 1, PATIENCE_MS)) {
-		pcidipc_warn("not ready after %u s; it goes on in the background (pid %d)", PATIENCE_MS / 1000,
-			     (int)child);
+		pcidipc_warn("not ready after %u s; it goes on in the background (pid %d)",
+			     PATIENCE_MS / 1000, (int)child);
 		_exit(0);
 	}
 	if (read(fd, &byte, 1) == 1)
@@ -35,8 +36,8 @@ static _Noreturn void wait_for(pid_t child, int fd)
 }
 
 /*
- * Standard error stays, for messages: where they go is for the starter to say. So does the directory, because paths in
- * the arguments may be relative, and are looked at again on SIGHUP.
+ * Standard error stays, for messages: where they go is for the starter to say. So does the
+ * directory, because paths in the arguments may be relative, and are looked at again on SIGHUP.
  */
 static void detach(void)
 {

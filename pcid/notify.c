@@ -42,7 +42,8 @@ static void write_ready(int *fd)
 	if (*fd < 0)
 		return;
 	if (write(*fd, "\n", 1) != 1)
-		pcidipc_warn("telling that pcid is ready on file descriptor %d: %s", *fd, strerror(errno));
+		pcidipc_warn("telling that pcid is ready on file descriptor %d: %s", *fd,
+			     strerror(errno));
 	close(*fd);
 	*fd = -1;
 }

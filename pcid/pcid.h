@@ -63,7 +63,8 @@ int pcid_options_parse(int argc, char **argv, struct pcid_options *options);
 
 /* ---- daemonize.c ---- */
 
-/* Go on in the background; the caller's process ends when that one is ready or has ended. Before threads and loops. */
+/* Go on in the background; the caller's process ends when that one is ready or has ended. Before
+ * threads and loops. */
 int pcid_daemonize(struct pcid_options *options);
 /* 0 or -errno, with a message. */
 int pcid_write_pidfile(const char *path);

@@ -144,6 +144,16 @@ static int plug(struct qemu_bus *qb, struct qemu_pool *qp)
 	return -ENOSPC;
 }
 
+/* Its addresses in the domain are reserved. */
+static int plug_reserved(struct qemu_bus *qb, struct qemu_pool *qp)
+{
+	int ret = plug(qb, qp);
+
+	if (ret)
+		vtd_release(qp->domain, qp->pool->iova);
+	return ret;
+}
+
 static int eject(struct qemu_bus *qb, struct qemu_pool *qp)
 {
 	int ret = qtest_task_write(&qb->qtest, QTEST_PORTS, PORT_SELECT, 4, qp->slot);
@@ -196,12 +206,11 @@ static int attach(struct qemu_bus *qb, struct qemu_pool *qp, struct qemu_functio
 	ret = vtd_reserve(qf->domain, qp->bytes, qf->f.dma_bits, &qp->pool->iova);
 	if (ret)
 		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: no room for a pool of %llu MiB in the %u address bits "
-					"of its driver's life",
+					"%s: no room for a pool of %llu MiB in its %u address bits",
 					qf->f.address, (unsigned long long)qp->bytes >> 20,
 					qf->f.dma_bits);
 	else
-		ret = plug(qb, qp);
+		ret = plug_reserved(qb, qp);
 	if (ret)
 		give_place(&qb->memory, qp);
 	return ret;
@@ -280,6 +289,7 @@ void qemu_pool_detach(struct pcid_pool *pool)
 	struct qemu_bus *qb = bus_of(pool);
 
 	vtd_unmap(qb, qp->domain, pool->iova, pool->bytes);
+	vtd_release(qp->domain, pool->iova);
 	pcidipc_task_lock(&qb->memory.lock);
 	if (!qb->dead)
 		unplug(qb, qp);

@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "../bus.h"
+#include "../iova.h"
 #include <pcidipc/list.h>
 #include "qmp.h"
 #include "qtest.h"
@@ -130,8 +131,11 @@ void vtd_fini(struct qemu_bus *qb);
 int vtd_domain_get(struct qemu_bus *qb, uint16_t rid, struct vtd_domain **domain);
 void vtd_domain_put(struct qemu_bus *qb, struct vtd_domain *domain); /* (task) */
 unsigned vtd_domain_id(const struct vtd_domain *domain);
-/* Addresses that the domain never had before. -ENOSPC: none are left below 1 << bits. */
+/* Addresses of the domain; what was released comes again as late as possible. -ENOSPC: none are
+ * left below 1 << bits. -ENOMEM. */
 int vtd_reserve(struct vtd_domain *domain, uint64_t bytes, unsigned bits, uint64_t *iova);
+/* After vtd_unmap. */
+void vtd_release(struct vtd_domain *domain, uint64_t iova);
 int vtd_map(struct qemu_bus *qb, struct vtd_domain *domain, uint64_t iova, uint64_t address,
 	    uint64_t bytes);
 void vtd_unmap(struct qemu_bus *qb, struct vtd_domain *domain, uint64_t iova,

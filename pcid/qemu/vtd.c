@@ -48,7 +48,7 @@ struct vtd_domain {
 	uint16_t id, rid;
 	unsigned users; /* 0: on its way out */
 	uint64_t table;
-	uint64_t next_iova;
+	struct pcid_iova iova;
 	uint32_t pages; /* of tables */
 };
 
@@ -304,15 +304,13 @@ void vtd_unmap(struct qemu_bus *qb, struct vtd_domain *domain, uint64_t iova, ui
 int vtd_reserve(struct vtd_domain *domain, uint64_t bytes, unsigned bits, uint64_t *iova)
 {
 	uint64_t end = 1ull << (bits < VTD_IOVA_BITS ? bits : VTD_IOVA_BITS);
-	uint64_t at = domain->next_iova;
 
-	if (at < VTD_INTERRUPTS_END && at + bytes > VTD_INTERRUPTS)
-		at = VTD_INTERRUPTS_END;
-	if (bytes > end || at > end - bytes)
-		return -ENOSPC;
-	domain->next_iova = at + bytes;
-	*iova = at;
-	return 0;
+	return pcid_iova_alloc(&domain->iova, bytes, end - 1, iova);
+}
+
+void vtd_release(struct vtd_domain *domain, uint64_t iova)
+{
+	pcid_iova_free(&domain->iova, iova);
 }
 
 /* ---- domains ---- */
@@ -378,6 +376,7 @@ static void drop_domain(struct qemu_bus *qb, struct vtd_domain *domain)
 	pcidipc_list_remove(&domain->link);
 	if (domain->table)
 		free_tables(qb, domain->table, 4);
+	pcid_iova_free_all(&domain->iova);
 	free(domain);
 }
 
@@ -391,7 +390,11 @@ static int new_domain(struct qemu_bus *qb, uint16_t rid, struct vtd_domain **out
 		return -ENOMEM;
 	domain->rid = rid;
 	domain->users = 1;
-	domain->next_iova = VTD_FIRST_IOVA;
+	domain->iova = (struct pcid_iova){
+		.range = {{VTD_FIRST_IOVA, VTD_INTERRUPTS - 1},
+			  {VTD_INTERRUPTS_END, (1ull << VTD_IOVA_BITS) - 1}},
+		.ranges = 2,
+	};
 	domain->id = free_id(qb, &next);
 	pcidipc_list_append(next, &domain->link);
 	ret = fill_domain(qb, domain);
@@ -485,7 +488,9 @@ int vtd_init(struct qemu_bus *qb)
 
 void vtd_fini(struct qemu_bus *qb)
 {
-	pcidipc_list_for_each_safe(domain, after, &qb->vtd.domains, struct vtd_domain, link)
+	pcidipc_list_for_each_safe(domain, after, &qb->vtd.domains, struct vtd_domain, link) {
+		pcid_iova_free_all(&domain->iova);
 		free(domain);
+	}
 	pcidipc_list_init(&qb->vtd.domains);
 }

@@ -98,8 +98,7 @@ static void stop(struct pcid_bus *bus)
 
 	vfio_hotplug_stop(b);
 	vfio_faults_stop(b);
-	pcidipc_list_for_each(f, &bus->functions, struct pcid_function, link)
-	{
+	pcidipc_list_for_each(f, &bus->functions, struct pcid_function, link) {
 		if (vfio_of(f)->taken)
 			vfio_run(f, vfio_give_back);
 		vfio_worker_stop(&vfio_of(f)->worker);
@@ -113,8 +112,7 @@ static struct vfio_container *get_container(struct vfio_bus *b, uint32_t group)
 {
 	struct vfio_container *c;
 
-	pcidipc_list_for_each(other, &b->containers, struct vfio_container, link)
-	{
+	pcidipc_list_for_each(other, &b->containers, struct vfio_container, link) {
 		if (other->group != group)
 			continue;
 		other->users++;
@@ -313,7 +311,7 @@ static int pool_attach(struct pcid_pool *pool)
 	struct vfio_container *c = vfio_of(f)->container;
 	uint64_t last = f->dma_bits < 64 ? (1ull << f->dma_bits) - 1 : UINT64_MAX;
 
-	return c ? vfio_iova_alloc(&c->iova, pool->bytes, last, &pool->iova) : -ENODEV;
+	return c ? pcid_iova_alloc(&c->iova, pool->bytes, last, &pool->iova) : -ENODEV;
 }
 
 static int pool_map(struct pcid_pool *pool, uint64_t offset, uint64_t bytes)
@@ -343,7 +341,7 @@ static void pool_detach(struct pcid_pool *pool)
 		pcidipc_err("%s: unmapping a pool of %llu MiB: %s", f->address,
 			    (unsigned long long)pool->bytes >> 20, strerror(-ret));
 	else
-		vfio_iova_free(&r.container->iova, pool->iova);
+		pcid_iova_free(&r.container->iova, pool->iova);
 }
 
 /* ---- the table ---- */

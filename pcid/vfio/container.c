@@ -109,16 +109,16 @@ static int join(struct vfio_container *c, const char *who)
 
 /* ---- which addresses there are ---- */
 
-static void add_range(struct vfio_iova *iova, uint64_t start, uint64_t last)
+static void add_range(struct pcid_iova *iova, uint64_t start, uint64_t last)
 {
-	if (start > last || iova->ranges == VFIO_IOVA_RANGES)
+	if (start > last || iova->ranges == PCID_IOVA_RANGES)
 		return;
 	iova->range[iova->ranges].start = start;
 	iova->range[iova->ranges++].last = last;
 }
 
 /* The kernel does not align what it appends: everything is copied out. */
-static void take_ranges(struct vfio_iova *iova, const char *info, uint32_t offset)
+static void take_ranges(struct pcid_iova *iova, const char *info, uint32_t offset)
 {
 	struct vfio_iommu_type1_info_cap_iova_range cap;
 	struct vfio_iova_range range;
@@ -134,7 +134,7 @@ static void take_ranges(struct vfio_iova *iova, const char *info, uint32_t offse
 	}
 }
 
-static void take_caps(struct vfio_iova *iova, const char *info, uint32_t at)
+static void take_caps(struct pcid_iova *iova, const char *info, uint32_t at)
 {
 	struct vfio_info_cap_header header;
 
@@ -196,8 +196,7 @@ void vfio_container_close(struct vfio_container *c)
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = c->group_fd = -1;
-	while (c->iova.used)
-		vfio_iova_free(&c->iova, c->iova.used->start);
+	pcid_iova_free_all(&c->iova);
 	c->iova.next = 0;
 }
 

@@ -319,8 +319,9 @@ struct pcid_function *vfio_enumerate_one(struct vfio_bus *bus, const char *addre
 
 struct pcid_function *vfio_find(struct vfio_bus *bus, const char *address)
 {
-	pcidipc_list_for_each(f, &bus->bus.functions, struct pcid_function,
-			   link) if (!strcmp(f->address, address) && !f->gone) return f;
+	pcidipc_list_for_each(f, &bus->bus.functions, struct pcid_function, link)
+		if (!strcmp(f->address, address) && !f->gone)
+			return f;
 	return NULL;
 }
 
@@ -340,8 +341,9 @@ int vfio_config_peek(struct pcid_function *f, unsigned offset, unsigned width, u
 /* libpci keeps what its scan found until its own end; what was asked for singly is ours. */
 void vfio_forget(struct pcid_function *f)
 {
-	pcidipc_list_for_each(other, &f->bus->functions, struct pcid_function,
-			   link) if (other->parent == f) other->parent = NULL;
+	pcidipc_list_for_each(other, &f->bus->functions, struct pcid_function, link)
+		if (other->parent == f)
+			other->parent = NULL;
 	vfio_worker_stop(&vfio_of(f)->worker);
 	if (vfio_of(f)->own_pci)
 		pci_free_dev(vfio_of(f)->pci);

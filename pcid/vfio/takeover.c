@@ -157,9 +157,10 @@ static int write_state(struct vfio_bus *bus)
 	file = fopen(path, "we");
 	if (!file)
 		return -errno;
-	pcidipc_list_for_each(f, &bus->bus.functions, struct pcid_function,
-			   link) if (vfio_of(f)->taken)
-		fprintf(file, "%s %s\n", f->address, *vfio_of(f)->was ? vfio_of(f)->was : NONE);
+	pcidipc_list_for_each(f, &bus->bus.functions, struct pcid_function, link)
+		if (vfio_of(f)->taken)
+			fprintf(file, "%s %s\n", f->address,
+				*vfio_of(f)->was ? vfio_of(f)->was : NONE);
 	if (fflush(file) || ferror(file))
 		ret = -EIO;
 	fclose(file);

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "../bus.h"
+#include "../iova.h"
 #include <pcidipc/list.h>
 
 #define VFIO_ADDRESS_BYTES 16 /* of "0000:00:03.0", as in struct pcid_function */
@@ -55,28 +56,6 @@ int vfio_call(struct vfio_done *done, struct vfio_worker *worker, int (*run)(voi
 /* Nothing may be under way. Fine if it was never started. */
 void vfio_worker_stop(struct vfio_worker *worker);
 
-/* ---- iova.c: addresses of one IOMMU domain ---- */
-
-#define VFIO_IOVA_RANGES 16
-
-struct vfio_iova_used {
-	struct vfio_iova_used *next; /* by address */
-	uint64_t start, last;
-};
-
-struct vfio_iova {
-	struct {
-		uint64_t start, last;
-	} range[VFIO_IOVA_RANGES]; /* what the IOMMU can map, by address */
-	unsigned ranges;
-	struct vfio_iova_used *used;
-	uint64_t next; /* the search begins here: addresses that were freed come last */
-};
-
-/* Take `bytes` (a multiple of RINGABI_POOL_ALIGN) that end at `last` or below. -ENOSPC, -ENOMEM. */
-int vfio_iova_alloc(struct vfio_iova *space, uint64_t bytes, uint64_t last, uint64_t *iova);
-void vfio_iova_free(struct vfio_iova *space, uint64_t iova);
-
 /* ---- container.c: VFIO's container and group, and nothing else knows of them ---- */
 
 /* An IOMMU domain: one per group. */
@@ -85,7 +64,7 @@ struct vfio_container {
 	uint32_t group;
 	unsigned users;
 	int fd, group_fd; /* -1: not open */
-	struct vfio_iova iova;
+	struct pcid_iova iova;
 	struct pcidipc_task_mutex lock; /* while it is opened or closed */
 };
 

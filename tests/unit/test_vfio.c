@@ -16,56 +16,56 @@
 
 /* ---- addresses ---- */
 
-static struct vfio_iova space_of(uint64_t start, uint64_t last)
+static struct pcid_iova space_of(uint64_t start, uint64_t last)
 {
-	struct vfio_iova space = {.ranges = 1};
+	struct pcid_iova space = {.ranges = 1};
 
 	space.range[0].start = start;
 	space.range[0].last = last;
 	return space;
 }
 
-static void drop(struct vfio_iova *space)
+static void drop(struct pcid_iova *space)
 {
 	while (space->used)
-		vfio_iova_free(space, space->used->start);
+		pcid_iova_free(space, space->used->start);
 }
 
 static void test_iova_edges(void)
 {
-	struct vfio_iova space = space_of(0, 16 * MIB - 1);
+	struct pcid_iova space = space_of(0, 16 * MIB - 1);
 	uint64_t at = 0;
 
-	CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 16 * MIB, UINT64_MAX, &at), -ENOSPC);
-	CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 0, UINT64_MAX, &at), -ENOSPC);
-	CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 14 * MIB, UINT64_MAX, &at), 0);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 16 * MIB, UINT64_MAX, &at), -ENOSPC);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 0, UINT64_MAX, &at), -ENOSPC);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 14 * MIB, UINT64_MAX, &at), 0);
 	CU_ASSERT_EQUAL(at, 2 * MIB); /* never 0 */
-	CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 2 * MIB, UINT64_MAX, &at), -ENOSPC);
-	vfio_iova_free(&space, 2 * MIB);
-	CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 2 * MIB, 4 * MIB - 2, &at), -ENOSPC);
-	CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 2 * MIB, 4 * MIB - 1, &at), 0);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 2 * MIB, UINT64_MAX, &at), -ENOSPC);
+	pcid_iova_free(&space, 2 * MIB);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 2 * MIB, 4 * MIB - 2, &at), -ENOSPC);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 2 * MIB, 4 * MIB - 1, &at), 0);
 	CU_ASSERT_EQUAL(at, 2 * MIB);
 	drop(&space);
 	space = space_of(UINT64_MAX - 4 * MIB, UINT64_MAX);
-	CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 4 * MIB, UINT64_MAX, &at), 0);
-	CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 2 * MIB, UINT64_MAX, &at), -ENOSPC);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 4 * MIB, UINT64_MAX, &at), 0);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 2 * MIB, UINT64_MAX, &at), -ENOSPC);
 	drop(&space);
 }
 
 /* What was freed comes last. */
 static void test_iova_late_reuse(void)
 {
-	struct vfio_iova space = space_of(0, 10 * MIB - 1);
+	struct pcid_iova space = space_of(0, 10 * MIB - 1);
 	uint64_t a = 0, b = 0;
 
 	for (unsigned i = 0; i < 4; i++) {
-		CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 2 * MIB, UINT64_MAX, &a), 0);
+		CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 2 * MIB, UINT64_MAX, &a), 0);
 		CU_ASSERT_NOT_EQUAL(a, b);
-		vfio_iova_free(&space, a);
+		pcid_iova_free(&space, a);
 		b = a;
 	}
 	CU_ASSERT_EQUAL(a, 8 * MIB);
-	CU_ASSERT_EQUAL(vfio_iova_alloc(&space, 2 * MIB, UINT64_MAX, &a), 0);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&space, 2 * MIB, UINT64_MAX, &a), 0);
 	CU_ASSERT_EQUAL(a, 2 * MIB);
 	drop(&space);
 }
@@ -102,12 +102,12 @@ static bool any_fits(const uint64_t *owner, unsigned n, unsigned limit)
 	return false;
 }
 
-static void random_alloc(struct vfio_iova *space, uint64_t *owner)
+static void random_alloc(struct pcid_iova *space, uint64_t *owner)
 {
 	unsigned n = 1 + rnd(9), limit = rnd(4) ? UNITS : 1 + rnd(UNITS);
 	bool possible = any_fits(owner, n, limit);
 	uint64_t at = 0;
-	int ret = vfio_iova_alloc(space, n * UNIT, limit * UNIT - 1, &at);
+	int ret = pcid_iova_alloc(space, n * UNIT, limit * UNIT - 1, &at);
 
 	CU_ASSERT_EQUAL(ret, possible ? 0 : -ENOSPC);
 	if (ret)
@@ -118,13 +118,13 @@ static void random_alloc(struct vfio_iova *space, uint64_t *owner)
 		owner[at / UNIT + i] = at;
 }
 
-static void random_free(struct vfio_iova *space, uint64_t *owner)
+static void random_free(struct pcid_iova *space, uint64_t *owner)
 {
 	uint64_t at = owner[1 + rnd(UNITS - 1)];
 
 	if (!at || at == 1)
 		return;
-	vfio_iova_free(space, at);
+	pcid_iova_free(space, at);
 	for (unsigned i = 0; i < UNITS; i++)
 		if (owner[i] == at)
 			owner[i] = 0;
@@ -132,7 +132,7 @@ static void random_free(struct vfio_iova *space, uint64_t *owner)
 
 static void test_iova_random(void)
 {
-	struct vfio_iova space = space_of(0, HOLE_START * UNIT - 1);
+	struct pcid_iova space = space_of(0, HOLE_START * UNIT - 1);
 	uint64_t owner[UNITS] = {1};
 
 	space.ranges = 2;

@@ -9,7 +9,7 @@
 #include <ringabi/ring.h>
 #include <stdlib.h>
 
-#include "vfio.h"
+#include "iova.h"
 
 #define ALIGN ((uint64_t)RINGABI_POOL_ALIGN)
 #define LOWEST ALIGN
@@ -21,17 +21,17 @@ static uint64_t align_up(uint64_t address)
 }
 
 /* The lowest place in [from, last] that does not overlap what is used. */
-static uint64_t fit(const struct vfio_iova *space, uint64_t from, uint64_t last, uint64_t bytes)
+static uint64_t fit(const struct pcid_iova *space, uint64_t from, uint64_t last, uint64_t bytes)
 {
 	uint64_t at = align_up(from);
 
-	for (const struct vfio_iova_used *u = space->used; u && at != NOWHERE; u = u->next)
+	for (const struct pcid_iova_used *u = space->used; u && at != NOWHERE; u = u->next)
 		if (u->last >= at && (u->start <= at || u->start - at < bytes))
 			at = u->last == UINT64_MAX ? NOWHERE : align_up(u->last + 1);
 	return at <= last && bytes - 1 <= last - at ? at : NOWHERE;
 }
 
-static uint64_t search(const struct vfio_iova *space, uint64_t from, uint64_t last, uint64_t bytes)
+static uint64_t search(const struct pcid_iova *space, uint64_t from, uint64_t last, uint64_t bytes)
 {
 	for (unsigned i = 0; i < space->ranges; i++) {
 		uint64_t start = space->range[i].start > from ? space->range[i].start : from;
@@ -44,9 +44,9 @@ static uint64_t search(const struct vfio_iova *space, uint64_t from, uint64_t la
 	return NOWHERE;
 }
 
-static void insert(struct vfio_iova *space, struct vfio_iova_used *new)
+static void insert(struct pcid_iova *space, struct pcid_iova_used *new)
 {
-	struct vfio_iova_used **at = &space->used;
+	struct pcid_iova_used **at = &space->used;
 
 	while (*at && (*at)->start < new->start)
 		at = &(*at)->next;
@@ -54,9 +54,9 @@ static void insert(struct vfio_iova *space, struct vfio_iova_used *new)
 	*at = new;
 }
 
-int vfio_iova_alloc(struct vfio_iova *space, uint64_t bytes, uint64_t last, uint64_t *iova)
+int pcid_iova_alloc(struct pcid_iova *space, uint64_t bytes, uint64_t last, uint64_t *iova)
 {
-	struct vfio_iova_used *new;
+	struct pcid_iova_used *new;
 	uint64_t at = search(space, space->next > LOWEST ? space->next : LOWEST, last, bytes);
 
 	if (at == NOWHERE)
@@ -74,10 +74,10 @@ int vfio_iova_alloc(struct vfio_iova *space, uint64_t bytes, uint64_t last, uint
 	return 0;
 }
 
-void vfio_iova_free(struct vfio_iova *space, uint64_t iova)
+void pcid_iova_free(struct pcid_iova *space, uint64_t iova)
 {
-	for (struct vfio_iova_used **at = &space->used; *at; at = &(*at)->next) {
-		struct vfio_iova_used *u = *at;
+	for (struct pcid_iova_used **at = &space->used; *at; at = &(*at)->next) {
+		struct pcid_iova_used *u = *at;
 
 		if (u->start != iova)
 			continue;
@@ -85,4 +85,10 @@ void vfio_iova_free(struct vfio_iova *space, uint64_t iova)
 		free(u);
 		return;
 	}
+}
+
+void pcid_iova_free_all(struct pcid_iova *space)
+{
+	while (space->used)
+		pcid_iova_free(space, space->used->start);
 }
