@@ -135,7 +135,7 @@ static void test_arguments(void)
 	CU_ASSERT_EQUAL(RUN("--version"), 0);
 	CU_ASSERT_EQUAL(RUN("--help"), 0);
 	FAILS(2, "unrecognized option '--no-such-option'", "--no-such-option");
-	FAILS(2, "--bus must be qemu or vfio, not isa", "--bus", "isa", "--runtime-dir", other);
+	FAILS(2, "--bus must be vfio or qemu, not isa", "--bus", "isa", "--runtime-dir", other);
 	FAILS(1, "File name too long", "--bus", "qemu", "--runtime-dir", longer);
 	FAILS(2, "--ready-fd must be the number of an open file descriptor, not x", "--ready-fd",
 	      "x", "--runtime-dir", other);
