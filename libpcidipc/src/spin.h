@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SPIN_MAX_NS 50000u
 #define SPIN_MIN_NS 1000u
@@ -38,16 +39,13 @@ static inline void cpu_relax(void)
 #endif
 }
 
-static inline bool may_use_two_cpus(void)
-{
-	cpu_set_t cpus;
-
-	return sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) > 1;
-}
-
+/*
+ * CPUs of the machine, not those that this thread may use: one that is pinned has its peer on
+ * another.
+ */
 static inline void spin_init(struct spin *spin)
 {
-	spin->ns = spin->most = may_use_two_cpus() ? SPIN_MAX_NS : 0;
+	spin->ns = spin->most = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN_MAX_NS : 0;
 }
 
 static inline void spin_hit(struct spin *spin)
