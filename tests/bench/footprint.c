@@ -28,11 +28,11 @@ static double switches(void)
 	return rig_switches(rig.pcid) + rig_switches(rig.nvmed);
 }
 
-/* Until the daemons have done with clients that came or went: quiet for a tenth of a second, or no
- * quiet in 5 s. */
-static void settle(void)
+/* Until the daemons have done with clients that came or went: quiet for `ms`, or 50 times no quiet.
+ */
+static void settle(long ms)
 {
-	struct timespec t = {.tv_nsec = 100000000};
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 	double before = -1;
 
 	for (unsigned i = 0; i < 50 && switches() != before; i++) {
@@ -43,7 +43,7 @@ static void settle(void)
 
 static double both_rss(void)
 {
-	settle();
+	settle(100);
 	return rig_rss_kib(rig.pcid) + rig_rss_kib(rig.nvmed);
 }
 
@@ -106,7 +106,7 @@ static int idle(void *state, double *results)
 	(void)state;
 	if (ret)
 		return ret;
-	settle();
+	settle(1200); /* a second after the last command nvmed's clock of timeouts stops */
 	before = switches();
 	nanosleep(&t, NULL);
 	results[0] = switches() - before;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The loop, over io_uring and over epoll alike. */
+#include "../../libpcidipc/src/spin.h"
 #include "harness.h"
 
 #include <pcidipc/loop.h>
@@ -586,8 +587,28 @@ static void test_deferred(void)
 	stop();
 }
 
+/* A thread that is pinned spins like any other where the machine has more CPUs: its peer is on one
+ * of them. */
+static void test_spin_pinned(void)
+{
+	cpu_set_t all, one;
+	struct spin spin;
+	int cpu = 0;
+
+	CU_ASSERT_EQUAL_FATAL(sched_getaffinity(0, sizeof(all), &all), 0);
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	CU_ASSERT_EQUAL(sched_setaffinity(0, sizeof(one), &one), 0);
+	spin_init(&spin);
+	CU_ASSERT_EQUAL(spin.ns > 0, sysconf(_SC_NPROCESSORS_ONLN) > 1);
+	CU_ASSERT_EQUAL(sched_setaffinity(0, sizeof(all), &all), 0);
+}
+
 static CU_TestInfo tests[] = {
 	{"the backend asked for", test_backend},
+	{"pinned to one CPU", test_spin_pinned},
 	{"eventfd", test_watch},
 	{"level-triggered", test_level},
 	{"removed while being told", test_remove_inside},
