@@ -5,6 +5,7 @@
 # 6.12 comes from bookworm-backports, by an apt configuration of its own. Does nothing when it is there already.
 set -eu
 version=$1
+mirror=$("$(dirname "$0")/mirror.sh")
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
 [ ! -e "$dir/complete" ] || exit 0
@@ -23,7 +24,7 @@ use_backports()
 	mkdir -p ../apt/lists/partial ../apt/cache/archives/partial
 	cat >../apt/sources.list <<-END
 	deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
-	${DEBIAN_MIRROR:-http://deb.debian.org/debian} bookworm-backports main
+	$mirror bookworm-backports main
 	END
 	cat >../apt/apt.conf <<-END
 	Dir::Etc::sourcelist "$dir/apt/sources.list";

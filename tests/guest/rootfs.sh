@@ -3,6 +3,7 @@
 # A Debian root file system with systemd, by debootstrap, which is unpacked and not installed. usage: rootfs.sh DIR
 # Does nothing when it is there already. As root.
 set -eu
+mirror=$("$(dirname "$0")/mirror.sh")
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 [ ! -e "$dir/complete" ] || exit 0
@@ -14,7 +15,7 @@ mkdir -p "$dir/deb"
 packages=systemd,systemd-sysv,udev,kmod,libpci3,libconfuse2,libjson-c5,libnvme1,liburing2,libudev1,pci.ids
 echo "rootfs.sh: installing Debian into $dir/root"
 DEBOOTSTRAP_DIR=$dir/debootstrap/usr/share/debootstrap "$dir/debootstrap/usr/sbin/debootstrap" --variant=minbase \
-	--include=$packages bookworm "$dir/root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$dir/log" 2>&1 ||
+	--include=$packages bookworm "$dir/root" "$mirror" >"$dir/log" 2>&1 ||
 	{ tail -n 20 "$dir/log" >&2; exit 1; }
 rm -rf "$dir/root/var/cache/apt" "$dir/root/var/lib/apt/lists" "$dir/deb" "$dir/debootstrap"
 touch "$dir/complete"
