@@ -83,6 +83,7 @@ struct pcidipc_consumer {
 
 	/* Recovery: a new channel on which HELLO was sent, -1 when there is none. */
 	bool lost_producer;
+	bool removed;	/* the producer has said that what it serves is gone */
 	int lost_error; /* how the connection ends once its buffers are known to be left alone */
 	int successor;
 	bool successor_ready;

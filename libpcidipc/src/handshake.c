@@ -25,6 +25,15 @@ int consumer_wait_readable(int fd, uint64_t ns)
 	return n ? 0 : -ETIMEDOUT;
 }
 
+/* Seen at once, not when it is delivered: the connection's end may come right behind it. */
+static void note_removal(struct pcidipc_consumer *c, const struct pcidipc_packet *packet)
+{
+	const struct ringabi_event *event = (const void *)packet->bytes;
+
+	if (packet->msg.type == RINGABI_MSG_EVENT && event->event == RINGABI_EVENT_REMOVED)
+		c->removed = true;
+}
+
 static bool keep(struct pcidipc_consumer *c, struct pcidipc_packet *packet)
 {
 	struct kept_packet *kept = c->nkept < KEPT_MAX ? malloc(sizeof(*kept)) : NULL;
@@ -106,6 +115,7 @@ static const char *fault_of(struct pcidipc_consumer *c, struct pcidipc_packet *p
 		return answer_ask(c, packet) ? NULL : "answers no question";
 	if (packet->msg.type != RINGABI_MSG_EVENT && packet->msg.type != RINGABI_MSG_ADOPT)
 		return "is not for a consumer";
+	note_removal(c, packet);
 	return keep(c, packet) ? NULL : "is one more than may wait to be taken";
 }
 
@@ -426,6 +436,7 @@ int pcidipc_consumer_reconnect(struct pcidipc_consumer *c)
 		return -EOPNOTSUPP;
 	if (!c->error)
 		return 0;
+	c->removed = false;
 	pcidipc_watch_remove(&c->watch);
 	close(c->channel);
 	c->channel = c->successor;

@@ -16,7 +16,7 @@
 
 void consumer_recover_start(struct pcidipc_consumer *c, int error)
 {
-	c->lost_error = error == -EPROTO ? -EPROTO : -ENOTCONN;
+	c->lost_error = error == -EPROTO ? -EPROTO : c->removed ? -ENODEV : -ENOTCONN;
 	shutdown(c->channel, SHUT_WR); /* a producer that lives shall end it too */
 	c->lost_producer = true;
 	c->successor = -1;

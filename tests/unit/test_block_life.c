@@ -463,7 +463,7 @@ static void test_removed(void)
 	settle();
 	CU_ASSERT_EQUAL(ramdisk_stop(&rd), 0);
 	CU_ASSERT_EQUAL_FATAL(ramdisk_start(&rd, flavour), 0);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), -ENOTCONN);
+	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), -ENODEV);
 	CU_ASSERT_EQUAL(pcidipc_consumer_reconnect(c.consumer), 0);
 	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), 0);
 	client_close(&c);

@@ -67,9 +67,9 @@ void pcidipc_consumer_on_adopt(struct pcidipc_consumer *consumer,
 			       void *arg);
 
 /*
- * 0 while the connection works; -ENOTCONN, -EPROTO or -ENODEV once it does not. -EPROTO: the
- * producer broke the rules. Requests then complete when it has closed its end, or after
- * patience_ms, when nothing says that it let go of their buffers.
+ * 0 while the connection works; -ENOTCONN, -EPROTO or -ENODEV once it does not. -ENODEV: what
+ * it served is gone. -EPROTO: the producer broke the rules. Requests then complete when it has
+ * closed its end, or after patience_ms, when nothing says that it let go of their buffers.
  */
 int pcidipc_consumer_error(const struct pcidipc_consumer *consumer);
 uint64_t pcidipc_consumer_generation(const struct pcidipc_consumer *consumer);
