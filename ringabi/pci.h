@@ -66,7 +66,8 @@ RINGABI_AT(ringabi_pci_arg, value, 8);
  * IRQ_MASK and IRQ_UNMASK, index = vector. An interrupt that comes while its vector is masked
  * is kept and delivered on unmask, once. Masking a masked vector is no error. -ERANGE: vector
  * not allocated. IRQ_MASK_ALL and IRQ_UNMASK_ALL: the whole function; a vector is delivered
- * when neither it nor the function is masked.
+ * when neither it nor the function is masked. INTx is level-triggered: the bus masks it as it
+ * fires, and it fires again after an IRQ_MASK and an IRQ_UNMASK, not after an IRQ_UNMASK alone.
  */
 #define RINGABI_PCI_IRQ_MASK RINGABI_PCI_CMD(7u)
 #define RINGABI_PCI_IRQ_UNMASK RINGABI_PCI_CMD(8u)
