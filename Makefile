@@ -25,7 +25,7 @@ OPT ?= -O2 -g
 SAN ?=
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 CPPFLAGS += -D_GNU_SOURCE -I. -Ilibpcidipc/include -DPCID_VERSION='"$(VERSION)"'
-CFLAGS += -std=gnu11 $(OPT) $(WARN) $(SAN)
+CFLAGS += -std=gnu11 -fno-semantic-interposition $(OPT) $(WARN) $(SAN)
 LDFLAGS += $(SAN) -Wl,-z,relro,-z,now
 
 LIB_SRC := $(wildcard libpcidipc/src/*.c)

@@ -22,6 +22,7 @@ int pcidipc_sqe_set_op(struct pcidipc_consumer *c, struct io_uring_sqe *sqe, str
 		return -EAGAIN;
 	c->free_slot = c->slots[slot].next_free;
 	c->slots[slot].op = op;
+	c->nops++;
 	op->slot = slot;
 	sqe->user_data = op_user_data(c, slot);
 	return 0;
@@ -29,7 +30,7 @@ int pcidipc_sqe_set_op(struct pcidipc_consumer *c, struct io_uring_sqe *sqe, str
 
 void pcidipc_sqe_set_silent(struct pcidipc_consumer *c, struct io_uring_sqe *sqe)
 {
-	(void)c;
+	c->silent_used = true;
 	sqe->user_data = OP_SILENT;
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
@@ -39,6 +40,7 @@ static struct pcidipc_op *take_op(struct pcidipc_consumer *c, uint32_t slot)
 	struct pcidipc_op *op = c->slots[slot].op;
 
 	c->slots[slot].op = NULL;
+	c->nops--;
 	c->slots[slot].generation++;
 	c->slots[slot].next_free = c->free_slot;
 	c->free_slot = slot;
@@ -262,7 +264,8 @@ int pcidipc_next_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 	return check_ring(c);
 }
 
-static uint32_t raw_ready(struct pcidipc_consumer *c)
+/* Complete the operations among what has come, and keep the rest for next_cqe. */
+static void sort_ring(struct pcidipc_consumer *c)
 {
 	struct pcidipc_cqe cqe;
 
@@ -272,14 +275,33 @@ static uint32_t raw_ready(struct pcidipc_consumer *c)
 		else
 			backlog_push(c, &cqe);
 	}
-	return c->backlog_tail - c->backlog_head;
+}
+
+static uint32_t in_ring(struct pcidipc_consumer *c)
+{
+	int n = c->ring.map.shared ? pcidipc_ring_see_cqes(&c->ring) : 0;
+
+	return n > 0 ? (uint32_t)n : 0;
+}
+
+/*
+ * Has next_cqe `count` completions to give? Where none in the ring can be an op's, and there are
+ * enough, they stay there. Else they are taken out: a full ring would stop the producer.
+ */
+static bool enough(struct pcidipc_consumer *c, uint32_t count)
+{
+	if (!c->nops && !c->silent_used &&
+	    in_ring(c) + (c->backlog_tail - c->backlog_head) >= count)
+		return true;
+	sort_ring(c);
+	return c->backlog_tail - c->backlog_head >= count;
 }
 
 int pcidipc_submit_and_wait(struct pcidipc_consumer *c, unsigned count)
 {
 	int ret = pcidipc_submit(c);
 
-	while (!ret && raw_ready(c) < count) {
+	while (!ret && !enough(c, count)) {
 		consumer_wait(c);
 		ret = check_ring(c);
 	}

@@ -59,6 +59,8 @@ struct pcidipc_consumer {
 	struct op_slot *slots;
 	uint32_t nslots;
 	uint32_t free_slot;
+	uint32_t nops;	  /* slots in use */
+	bool silent_used; /* a completion may be that of a silent operation */
 	bool reaping;
 	bool told_gone; /* that posted requests fail because the device is gone */
 	uint32_t empty_polls;

@@ -49,10 +49,11 @@ static void begin(struct pcidipc_session *s, struct pcidipc_request *rq)
 {
 	bool drain = rq->sqe.flags & IOSQE_IO_DRAIN;
 
-	if (s->draining || s->stalled_first || (drain && s->live)) {
+	if (s->draining || s->stalled || (drain && s->live)) {
 		rq->state = REQUEST_WAITING;
 		rq->flags |= REQUEST_STALLED;
 		push(&s->stalled_first, &s->stalled_last, rq);
+		s->stalled = true;
 		return;
 	}
 	s->live++;
@@ -132,17 +133,15 @@ static int perform(struct pcidipc_request *rq)
 
 	if (rq->flags & REQUEST_CANCELED)
 		return -ECANCELED;
-	if (check_common(rq) || misplaced_drain(rq))
+	if ((rq->sqe.flags || rq->sqe.personality) && (check_common(rq) || misplaced_drain(rq)))
 		return -EINVAL;
-	switch (rq->sqe.opcode) {
-	case IORING_OP_NOP:
+	if (rq->sqe.opcode == IORING_OP_NOP)
 		return 0;
-	case IORING_OP_ASYNC_CANCEL:
+	if (rq->sqe.opcode == IORING_OP_ASYNC_CANCEL)
 		return order_cancel(rq);
-	case IORING_OP_URING_CMD:
-		if (rq->sqe.cmd_op >> 8 == RINGABI_INTERFACE_COMMON)
-			return reach_command(rq);
-	}
+	if (rq->sqe.opcode == IORING_OP_URING_CMD &&
+	    rq->sqe.cmd_op >> 8 == RINGABI_INTERFACE_COMMON)
+		return reach_command(rq);
 	return s->scheme->request(rq);
 }
 
@@ -161,15 +160,20 @@ static void run(struct pcidipc_session *s, struct pcidipc_request *rq)
  * Run what is runnable. A loop and not a recursion: a completion makes its chain's next member
  * runnable, and a chain can be as long as a hostile consumer likes.
  */
-void order_pump(struct pcidipc_session *s)
+static void run_all(struct pcidipc_session *s)
 {
 	struct pcidipc_request *rq;
 
+	while ((rq = pop(&s->runnable_first, &s->runnable_last)))
+		run(s, rq);
+}
+
+void order_pump(struct pcidipc_session *s)
+{
 	if (s->pumping)
 		return;
 	s->pumping = true;
-	while ((rq = pop(&s->runnable_first, &s->runnable_last)))
-		run(s, rq);
+	run_all(s);
 	s->pumping = false;
 }
 
@@ -209,13 +213,14 @@ static void advance_chain(struct pcidipc_session *s, struct pcidipc_request *rq,
 /* Everything before it is complete: let stalled heads go, up to the next drain that must wait. */
 static void release_stalled(struct pcidipc_session *s)
 {
-	while (s->stalled_first && !s->draining) {
+	while (s->stalled && !s->draining) {
 		struct pcidipc_request *rq = s->stalled_first;
 		bool drain = rq->sqe.flags & IOSQE_IO_DRAIN;
 
 		if (drain && s->live)
 			return;
 		pop(&s->stalled_first, &s->stalled_last);
+		s->stalled = s->stalled_first;
 		for (struct pcidipc_request *m = rq; m; m = m->chain) {
 			m->flags &= (uint8_t)~REQUEST_STALLED;
 			s->live++;
@@ -235,17 +240,23 @@ static void post(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t 
 		pcidipc_ring_post_cqe(&s->ring, rq->sqe.user_data, res, 0, rq->big);
 }
 
-void order_finish(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t res)
+static void retire(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t res)
 {
 	s->pending--;
 	post(s, rq, res);
+	rq->state = REQUEST_FREE;
+	rq->next = s->free_first;
+	s->free_first = rq;
+}
+
+void order_finish(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t res)
+{
+	retire(s, rq, res);
 	if (rq->chain || rq == s->link_prev)
 		advance_chain(s, rq, res);
-	rq->state = REQUEST_FREE;
-	s->free_slots[s->nfree++] = rq->slot;
 	if (!--s->live)
 		s->draining = false;
-	if (s->stalled_first)
+	if (s->stalled)
 		release_stalled(s);
 	if (s->quiet)
 		session_wake_quiet(s);
@@ -262,63 +273,88 @@ void pcidipc_complete(struct pcidipc_request *rq, int32_t res)
 
 /* ---- taking ---- */
 
-static void prepare(struct pcidipc_session *s, struct pcidipc_request *rq, uint16_t slot)
+/*
+ * The request that the next SQE goes into: the one freed last, which is warm, or one that was never
+ * used. There is one: as many as the CQ has slots, and each SQE taken holds a slot. It stays free
+ * until take_request.
+ */
+static struct pcidipc_request *next_request(struct pcidipc_session *s)
 {
+	struct pcidipc_request *rq = s->free_first;
+
+	if (rq)
+		return rq;
+	rq = session_request(s, s->nused);
 	rq->session = s;
-	rq->slot = slot;
-	rq->order = s->next_order++;
-	rq->chain = NULL;
+	rq->slot = (uint16_t)s->nused++;
+	s->free_first = rq;
+	return rq;
+}
+
+static void take_request(struct pcidipc_session *s, struct pcidipc_request *rq)
+{
+	s->free_first = rq->next;
 	rq->next = NULL;
+	rq->chain = NULL;
+	rq->order = s->next_order++;
 	rq->big[0] = rq->big[1] = 0;
 }
 
 /* Most requests: nothing orders them, so they run as they are taken, and no list knows them. */
 static bool is_plain(const struct pcidipc_session *s, const struct pcidipc_request *rq)
 {
-	return !rq->sqe.flags && !s->link_open && !s->draining && !s->stalled_first;
+	return !rq->sqe.flags && !s->ordering;
 }
 
 static void run_plain(struct pcidipc_session *s, struct pcidipc_request *rq)
 {
 	rq->flags = 0;
 	s->live++;
-	s->pumping = true;
 	run(s, rq);
-	s->pumping = false;
-	if (s->runnable_first) /* it canceled one with others behind it */
-		order_pump(s);
 }
 
-static bool at_visible_tail(const struct pcidipc_session *s)
+/* A chain ends where its publisher stopped. */
+static void end_chain_at_tail(struct pcidipc_session *s)
 {
-	return s->ring.sq_head == s->ring.sq_tail;
+	if (s->ring.sq_head != s->ring.sq_tail)
+		return;
+	s->link_open = false;
+	s->link_prev = NULL;
+}
+
+static void take_one(struct pcidipc_session *s)
+{
+	struct pcidipc_request *rq = next_request(s);
+
+	pcidipc_ring_take_sqe(&s->ring, &rq->sqe);
+	take_request(s, rq);
+	if (is_plain(s, rq))
+		run_plain(s, rq);
+	else
+		admit(s, rq);
+	if (s->runnable_first)
+		run_all(s);
 }
 
 /* Take up to `budget` requests out of the SQ and run them. Returns how many were taken. */
 unsigned order_take(struct pcidipc_session *s, unsigned budget)
 {
 	unsigned n = 0;
+	int ready;
 
-	while (n < budget && s->nfree && !s->ending) {
-		uint16_t slot = s->free_slots[s->nfree - 1];
-		struct pcidipc_request *rq = session_request(s, slot);
-
-		if (at_visible_tail(s)) {
-			s->link_open = false; /* a chain ends where its publisher stopped */
-			s->link_prev = NULL;
-		}
-		if (pcidipc_ring_next_sqe(&s->ring, &rq->sqe) <= 0)
-			break;
-		s->nfree--;
-		prepare(s, rq, slot);
-		if (is_plain(s, rq)) {
-			run_plain(s, rq);
-		} else {
-			admit(s, rq);
-			order_pump(s);
-		}
+	if (s->link_open)
+		end_chain_at_tail(s);
+	ready = pcidipc_ring_sqes(&s->ring);
+	if (ready <= 0)
+		return 0;
+	if (budget > (unsigned)ready)
+		budget = (unsigned)ready;
+	s->pumping = true;
+	while (n < budget && !s->ending) {
+		take_one(s);
 		n++;
 	}
+	s->pumping = false;
 	return n;
 }
 
@@ -335,6 +371,7 @@ void order_drop_waiting(struct pcidipc_session *s)
 	}
 	s->runnable_first = s->runnable_last = NULL;
 	s->stalled_first = s->stalled_last = NULL;
+	s->stalled = false;
 	s->link_open = false;
 	s->link_prev = NULL;
 }

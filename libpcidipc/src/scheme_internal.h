@@ -53,12 +53,14 @@ struct pcidipc_session {
 	struct pcidipc_producer_ring ring;
 	struct pcidipc_deferred publish;
 
-	/* Requests: cq_entries of them, because each holds a CQ slot. Free ones are used last in,
-	 * first out. */
+	/*
+	 * Requests: cq_entries of them, because each holds a CQ slot. Free ones are used last in,
+	 * first out, and pages of the array as they are needed.
+	 */
 	unsigned char *requests;
 	size_t request_stride;
-	uint16_t *free_slots;
-	uint32_t nfree;
+	struct pcidipc_request *free_first;
+	uint32_t nused; /* the others have never been used */
 	uint32_t nrequests;
 	uint64_t next_order;
 
@@ -66,8 +68,15 @@ struct pcidipc_session {
 	struct pcidipc_request *runnable_first, *runnable_last;
 	struct pcidipc_request *stalled_first, *stalled_last; /* chain heads behind a drain */
 	struct pcidipc_request *link_prev; /* last SQE had IO_LINK and is not complete */
-	bool link_open, link_failed, link_skip, link_drain;
-	bool draining; /* the live ones are one drain request and its chain */
+	union {
+		struct {
+			bool link_open; /* the next SQE belongs to the last one's chain */
+			bool draining;	/* the live ones are one drain request and its chain */
+			bool stalled;	/* stalled_first is not NULL */
+		};
+		uint32_t ordering; /* any of them */
+	};
+	bool link_failed, link_skip, link_drain;
 	bool pumping;
 	uint32_t live;		    /* begun or waiting in a chain, not stalled */
 	uint32_t pending;	    /* with the driver, or parked */

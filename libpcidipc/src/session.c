@@ -130,9 +130,8 @@ static void free_requests(struct pcidipc_session *s)
 {
 	if (s->requests)
 		munmap(s->requests, s->nrequests * s->request_stride);
-	free(s->free_slots);
 	s->requests = NULL;
-	s->free_slots = NULL;
+	s->free_first = NULL;
 	s->nrequests = 0;
 }
 
@@ -149,12 +148,7 @@ static int make_requests(struct pcidipc_session *s, uint32_t n)
 	if (p == MAP_FAILED)
 		return -ENOMEM;
 	s->requests = p;
-	s->nrequests = s->nfree = n;
-	s->free_slots = malloc(n * sizeof(*s->free_slots));
-	if (!s->free_slots)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++)
-		s->free_slots[n - 1 - i] = (uint16_t)i;
+	s->nrequests = n;
 	return 0;
 }
 

@@ -83,6 +83,23 @@ static void test_any_order(void)
 	stop();
 }
 
+/* More are waited for than the CQ holds: they are kept, or the producer would wait for a slot. */
+static void test_wait_beyond_cq(void)
+{
+	enum { MANY = 16 };
+
+	start(8, 8);
+	for (int i = 0; i < MANY; i++) {
+		while (!pcidipc_sq_space(c))
+			pcidipc_submit(c);
+		put(c, (char)i, RIG_ECHO, (uint32_t)i, 0);
+	}
+	CU_ASSERT_EQUAL(pcidipc_submit_and_wait(c, MANY), 0);
+	for (int i = 0; i < MANY; i++)
+		expect_cqe(c, (char)i, i);
+	stop();
+}
+
 static void test_big_cqes(void)
 {
 	const struct rig_params params = {.features = RINGABI_RING_CQE32};
@@ -767,6 +784,7 @@ static void test_hot_path(void)
 
 static CU_TestInfo tests[] = {
 	{"answers in any order", test_any_order},
+	{"waiting for more than the CQ holds", test_wait_beyond_cq},
 	{"values in CQEs", test_big_cqes},
 	{"limits", test_limits},
 	{"a pool that grows", test_growth},
