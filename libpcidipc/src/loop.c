@@ -54,6 +54,11 @@ const char *pcidipc_loop_backend(const struct pcidipc_loop *loop)
 	return loop->backend->name;
 }
 
+int loop_ring_fd(const struct pcidipc_loop *loop)
+{
+	return loop->backend == &loop_backend_uring ? loop->uring.ring.ring_fd : -1;
+}
+
 uint64_t pcidipc_loop_now(const struct pcidipc_loop *loop)
 {
 	struct pcidipc_loop *l = (struct pcidipc_loop *)loop;

@@ -60,6 +60,8 @@ struct pcidipc_loop {
 extern const struct loop_backend loop_backend_uring;
 extern const struct loop_backend loop_backend_epoll;
 
+/* The primary ring's fd, or -1 where the loop is epoll. */
+int loop_ring_fd(const struct pcidipc_loop *loop);
 unsigned loop_run_tasks(struct pcidipc_loop *loop);
 void loop_free_tasks(struct pcidipc_loop *loop);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The loop, over io_uring and over epoll alike. */
-#include "../../libpcidipc/src/spin.h"
+#include "../../libpcidipc/src/loop_internal.h"
 #include "harness.h"
 
+#include <fcntl.h>
 #include <pcidipc/loop.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -53,6 +54,39 @@ static void test_backend(void)
 	CU_ASSERT_STRING_EQUAL(pcidipc_loop_backend(loop), "epoll");
 	stop();
 	unsetenv("PCIDIPC_LOOP");
+}
+
+static int primary_result(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	int ret = io_uring_submit_and_wait(ring, 1);
+
+	if (ret < 0 || io_uring_peek_cqe(ring, &cqe))
+		return ret;
+	ret = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return ret;
+}
+
+/* A driver's filter of system calls does not see what a ring is asked: polls, and nothing else. */
+static void test_restricted(void)
+{
+	struct io_uring *ring;
+	int fd = STDERR_FILENO;
+
+	start();
+	CU_ASSERT_EQUAL(loop_ring_fd(loop) < 0, !!(rig_loop_flags & PCIDIPC_LOOP_EPOLL));
+	if (loop_ring_fd(loop) >= 0) {
+		ring = &loop->uring.ring;
+		io_uring_prep_openat(io_uring_get_sqe(ring), AT_FDCWD, "/", O_RDONLY, 0);
+		CU_ASSERT_EQUAL(primary_result(ring), -EACCES);
+		io_uring_prep_nop(io_uring_get_sqe(ring));
+		CU_ASSERT_EQUAL(primary_result(ring), -EACCES);
+		CU_ASSERT_EQUAL(
+			io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_FILES, &fd, 1),
+			-EACCES);
+	}
+	stop();
 }
 
 /* ---- file descriptors ---- */
@@ -608,6 +642,7 @@ static void test_spin_pinned(void)
 
 static CU_TestInfo tests[] = {
 	{"the backend asked for", test_backend},
+	{"the kernel's ring takes polls only", test_restricted},
 	{"pinned to one CPU", test_spin_pinned},
 	{"eventfd", test_watch},
 	{"level-triggered", test_level},
