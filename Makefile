@@ -40,7 +40,7 @@ QEMU_LIB := $(filter-out $(QEMU_SRC),$(wildcard tests/qemu/*.c))
 
 objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-LIB_LIBS := -luring -lpthread
+LIB_LIBS := -luring -lseccomp -lpthread
 PCID_LIBS := -lpci -lconfuse -ljson-c -ludev
 CTL_LIBS := -lpci -ljson-c
 NVMED_LIBS := -lnvme
@@ -208,7 +208,7 @@ install: all
 	$(INSTALL) -m 644 libpcidipc/include/pcidipc/*.h $(DESTDIR)$(INCLUDEDIR)/pcidipc
 	printf '%s\n' 'prefix=$(PREFIX)' 'Name: libpcidipc' 'Version: $(VERSION)' \
 		'Description: io_urings, buffer pools and channels between user processes' \
-		'Requires.private: liburing' 'Cflags: -I$(INCLUDEDIR)' 'Libs: -L$(LIBDIR) -lpcidipc' \
+		'Requires.private: liburing libseccomp' 'Cflags: -I$(INCLUDEDIR)' 'Libs: -L$(LIBDIR) -lpcidipc' \
 		>$(DESTDIR)$(LIBDIR)/pkgconfig/libpcidipc.pc
 	for page in docs/man/*.[158]; do \
 		$(INSTALL) -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit 1; done

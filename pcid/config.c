@@ -21,6 +21,17 @@ static const char built_in[] = "driver \"nvmed\" {\n"
 			       "	service = \"nvme\"\n"
 			       "}\n";
 
+const char *pcid_sandbox_name(enum pcid_sandbox sandbox)
+{
+	static const char *const names[] = {
+		[PCID_SANDBOX_YES] = "yes",
+		[PCID_SANDBOX_DEBUG] = "debug",
+		[PCID_SANDBOX_NO] = "no",
+	};
+
+	return names[sandbox];
+}
+
 struct pcid_stanza *pcid_stanza_get(struct pcid_stanza *stanza)
 {
 	stanza->refs++;

@@ -20,6 +20,15 @@ enum pcid_below {
 	PCID_BELOW_USB,
 };
 
+/* What a driver's process is told to do to itself; its privileges are gone before. */
+enum pcid_sandbox {
+	PCID_SANDBOX_YES,
+	PCID_SANDBOX_DEBUG, /* can be traced, leaves a core, says what it was ended for */
+	PCID_SANDBOX_NO,
+};
+/* As in the configuration, and in $PCID_SANDBOX. */
+const char *pcid_sandbox_name(enum pcid_sandbox sandbox);
+
 /* What a driver is chosen by. For a USB interface: class, subclass and protocol. */
 struct pcid_identity {
 	enum pcid_below below;
@@ -46,6 +55,7 @@ struct pcid_stanza {
 	int restart_limit;  /* -1: none */
 	uint64_t dma_quota; /* bytes mapped for its device */
 	unsigned max_children;
+	enum pcid_sandbox sandbox;
 };
 
 struct pcid_config {

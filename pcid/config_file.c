@@ -29,15 +29,25 @@
 #define MISSING_BRACE "the file ends within a section: a } is missing"
 
 static cfg_opt_t driver_options[] = {
-	CFG_STR("below", "pci", CFGF_NONE),	  CFG_INT("vendor", -1, CFGF_NONE),
-	CFG_INT("device", -1, CFGF_NONE),	  CFG_INT("class", -1, CFGF_NONE),
-	CFG_INT("subclass", -1, CFGF_NONE),	  CFG_INT("interface", -1, CFGF_NONE),
-	CFG_STR("command", NULL, CFGF_NODEFAULT), CFG_STR_LIST("args", NULL, CFGF_NONE),
-	CFG_STR("service", NULL, CFGF_NODEFAULT), CFG_STR("user", NULL, CFGF_NODEFAULT),
-	CFG_STR("owner", NULL, CFGF_NODEFAULT),	  CFG_STR("group", NULL, CFGF_NODEFAULT),
-	CFG_STR("mode", "0660", CFGF_NONE),	  CFG_STR("admin_mode", "0600", CFGF_NONE),
-	CFG_INT("restart_limit", 5, CFGF_NONE),	  CFG_INT("dma_quota_mib", 0, CFGF_NONE),
-	CFG_INT("max_children", 64, CFGF_NONE),	  CFG_END(),
+	CFG_STR("below", "pci", CFGF_NONE),
+	CFG_INT("vendor", -1, CFGF_NONE),
+	CFG_INT("device", -1, CFGF_NONE),
+	CFG_INT("class", -1, CFGF_NONE),
+	CFG_INT("subclass", -1, CFGF_NONE),
+	CFG_INT("interface", -1, CFGF_NONE),
+	CFG_STR("command", NULL, CFGF_NODEFAULT),
+	CFG_STR_LIST("args", NULL, CFGF_NONE),
+	CFG_STR("service", NULL, CFGF_NODEFAULT),
+	CFG_STR("user", NULL, CFGF_NODEFAULT),
+	CFG_STR("owner", NULL, CFGF_NODEFAULT),
+	CFG_STR("group", NULL, CFGF_NODEFAULT),
+	CFG_STR("mode", "0660", CFGF_NONE),
+	CFG_STR("admin_mode", "0600", CFGF_NONE),
+	CFG_INT("restart_limit", 5, CFGF_NONE),
+	CFG_INT("dma_quota_mib", 0, CFGF_NONE),
+	CFG_INT("max_children", 64, CFGF_NONE),
+	CFG_STR("sandbox", "yes", CFGF_NONE),
+	CFG_END(),
 };
 
 static cfg_opt_t qemu_options[] = {
@@ -145,6 +155,27 @@ static int check_below(cfg_t *cfg, cfg_opt_t *opt)
 	if (text && (!strcmp(text, "pci") || !strcmp(text, "usb")))
 		return 0;
 	cfg_error(cfg, "below = \"%s\": it must be \"pci\" or \"usb\"", text);
+	return -1;
+}
+
+static int parse_sandbox(const char *text, enum pcid_sandbox *sandbox)
+{
+	for (unsigned i = PCID_SANDBOX_YES; i <= PCID_SANDBOX_NO; i++)
+		if (!strcmp(text, pcid_sandbox_name(i))) {
+			*sandbox = i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+static int check_sandbox(cfg_t *cfg, cfg_opt_t *opt)
+{
+	const char *text = cfg_opt_getnstr(opt, 0);
+	enum pcid_sandbox sandbox;
+
+	if (text && !parse_sandbox(text, &sandbox))
+		return 0;
+	cfg_error(cfg, "sandbox = \"%s\": it must be \"yes\", \"no\" or \"debug\"", text);
 	return -1;
 }
 
@@ -291,6 +322,7 @@ static void set_checks(cfg_t *cfg)
 		{"driver|restart_limit", check_restarts},
 		{"driver|dma_quota_mib", check_quota},
 		{"driver|max_children", check_children},
+		{"driver|sandbox", check_sandbox},
 		{"qemu|ram_mib", check_ram},
 		{"vfio|take", check_take},
 		{"user_dma_quota_mib", check_quota},
@@ -388,6 +420,7 @@ static struct pcid_stanza *take_stanza(cfg_t *sec)
 	s->restart_limit = (int)cfg_getint(sec, "restart_limit");
 	s->dma_quota = quota ? (uint64_t)quota << 20 : pcid_default_dma_quota();
 	s->max_children = (unsigned)cfg_getint(sec, "max_children");
+	parse_sandbox(cfg_getstr(sec, "sandbox"), &s->sandbox);
 	take_user(s, sec);
 	take_sockets(s, sec);
 	if (s->name && s->command && s->args && s->service && s->user)

@@ -102,6 +102,8 @@ struct pcid_driver {
 	unsigned failures; /* in a row */
 	uint64_t started_at;
 	char last_exit[64];
+	bool confined;	/* its process has said which locks it has put on itself: */
+	uint32_t locks; /* RINGABI_PCI_LOCK_* */
 	struct pcidipc_timer settling;
 
 	/* the PCI scheme: pciserve.c */
@@ -159,6 +161,7 @@ struct pcid_spawn {
 	int output;	    /* standard output and error */
 	uid_t uid;	    /* PCID_KEEP_ID: stay */
 	gid_t gid;
+	enum pcid_sandbox sandbox; /* what its library is told */
 };
 /* Start it. -errno, with *step (what failed) for the message. On success *pid and *pidfd. */
 int pcid_spawn(const struct pcid_spawn *spawn, pid_t *pid, int *pidfd, const char **step);

@@ -70,6 +70,21 @@ static void queue_remove(struct pcid_queue *queue, struct pcidipc_request *rq)
 	pending_of(rq)->queue = NULL;
 }
 
+/* ---- refusing ---- */
+
+/* What a driver asked for and may not have. -EAGAIN and -ENODEV are nobody's mistake. */
+static int refuse(struct pcid_driver *d, const struct pcidipc_request *rq,
+		  const struct ringabi_pci_arg *arg, int error, const char *why)
+{
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"%s: request %#x of opcode %u, address %#llx, index %u, width %u: "
+				"%s (%s)",
+				d->name, rq->sqe.cmd_op, rq->sqe.opcode,
+				(unsigned long long)rq->sqe.addr, arg->index, arg->width, why,
+				strerror(-error));
+	return error;
+}
+
 /* ---- facts about the function ---- */
 
 static int do_info(struct pcid_driver *d, struct pcidipc_request *rq,
@@ -229,6 +244,19 @@ static int do_child_gone(struct pcid_driver *d, struct pcidipc_request *rq,
 	return pcid_child_gone(d, arg->index);
 }
 
+/* What a process says of itself, at a time when it is still its library that speaks. */
+static int do_confine(struct pcid_driver *d, struct pcidipc_request *rq,
+		      const struct ringabi_pci_arg *arg)
+{
+	if (arg->value & ~(uint64_t)RINGABI_PCI_LOCKS)
+		return refuse(d, rq, arg, -EINVAL, "there are no such locks");
+	if (d->confined)
+		return -EALREADY;
+	d->confined = true;
+	d->locks = (uint32_t)arg->value;
+	return 0;
+}
+
 static int do_slow(struct pcid_driver *d, struct pcidipc_request *rq,
 		   const struct ringabi_pci_arg *arg)
 {
@@ -268,6 +296,7 @@ static const struct command {
 	[RINGABI_PCI_RESET & 0xff] = {do_slow, 0},
 	[RINGABI_PCI_UNPUBLISH & 0xff] = {do_unpublish, USES_INDEX | CHILD_TOO},
 	[RINGABI_PCI_CHILD_GONE & 0xff] = {do_child_gone, USES_INDEX},
+	[RINGABI_PCI_CONFINE & 0xff] = {do_confine, USES_VALUE | CHILD_TOO},
 };
 
 static const struct command *find_command(const struct io_uring_sqe *sqe)
@@ -298,19 +327,6 @@ static int check_unused(const struct io_uring_sqe *sqe, const struct ringabi_pci
 	    (arg->width && !(flags & USES_WIDTH)) || (arg->value && !(flags & USES_VALUE)))
 		return -EINVAL;
 	return 0;
-}
-
-/* What a driver asked for and may not have. -EAGAIN and -ENODEV are nobody's mistake. */
-static int refuse(struct pcid_driver *d, const struct pcidipc_request *rq,
-		  const struct ringabi_pci_arg *arg, int error, const char *why)
-{
-	pcidipc_log_ratelimited(PCIDIPC_WARNING,
-				"%s: request %#x of opcode %u, address %#llx, index %u, width %u: "
-				"%s (%s)",
-				d->name, rq->sqe.cmd_op, rq->sqe.opcode,
-				(unsigned long long)rq->sqe.addr, arg->index, arg->width, why,
-				strerror(-error));
-	return error;
 }
 
 static int refuse_ordered(struct pcid_driver *d, const struct pcidipc_request *rq,

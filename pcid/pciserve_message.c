@@ -76,6 +76,8 @@ static int open_region(struct pcid_driver *d, uint32_t bar, struct ringabi_map_r
 
 	if (!f || d->quiet)
 		return -ENODEV;
+	if (d->confined)
+		return -EPERM;
 	if (bar >= PCID_BARS)
 		return -EINVAL;
 	if (!f->bars[bar].bytes)

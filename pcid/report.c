@@ -290,6 +290,31 @@ struct json_object *pcid_report_function(struct pcid *pcid, struct pcid_function
 
 /* ---- drivers ---- */
 
+static void add_lock(struct json_object *array, bool holds, const char *name)
+{
+	if (holds)
+		json_object_array_add(array, json_object_new_string(name));
+}
+
+/* What keeps a driver's process in: the first ones are pcid's own doing (spawn.c). */
+static struct json_object *locks_json(const struct pcid_driver *d)
+{
+	struct json_object *array = json_object_new_array();
+
+	if (!d->pid)
+		return array;
+	add_lock(array, d->stanza->uid && d->stanza->uid != PCID_KEEP_ID, "user");
+	add_lock(array, true, "capabilities");
+	add_lock(array, true, "no_new_privs");
+	add_lock(array, true, "limits");
+	add_lock(array, d->confined, "registers");
+	add_lock(array, d->locks & RINGABI_PCI_LOCK_SECCOMP, "seccomp");
+	add_lock(array, d->locks & RINGABI_PCI_LOCK_LANDLOCK, "landlock");
+	add_lock(array, d->locks & RINGABI_PCI_LOCK_RING, "io_uring");
+	add_lock(array, d->locks & RINGABI_PCI_LOCK_HIDDEN, "hidden");
+	return array;
+}
+
 static struct json_object *driver_json(struct pcid_driver *d)
 {
 	struct json_object *o = json_object_new_object();
@@ -303,6 +328,8 @@ static struct json_object *driver_json(struct pcid_driver *d)
 	add_number(o, "uptime_ms", d->pid ? age_ms(d->pcid, d->started_at) : 0);
 	json_object_object_add(o, "services", service_names(d));
 	add_text(o, "last_exit", *d->last_exit ? d->last_exit : NULL);
+	add_text(o, "sandbox", pcid_sandbox_name(d->stanza->sandbox));
+	json_object_object_add(o, "locks", locks_json(d));
 	return o;
 }
 
@@ -327,6 +354,8 @@ static struct json_object *idle_json(const struct pcid_stanza *stanza)
 	add_number(o, "uptime_ms", 0);
 	json_object_object_add(o, "services", json_object_new_array());
 	add_null(o, "last_exit");
+	add_text(o, "sandbox", pcid_sandbox_name(stanza->sandbox));
+	json_object_object_add(o, "locks", json_object_new_array());
 	return o;
 }
 

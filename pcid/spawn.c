@@ -56,7 +56,7 @@ struct status {
 
 struct environment {
 	char *entry[MAX_ENV + 1];
-	char channel[32], parent[32];
+	char channel[32], parent[32], sandbox[32];
 };
 
 static bool wanted(const char *entry)
@@ -78,7 +78,7 @@ static void make_environment(struct environment *env, const struct pcid_spawn *s
 	extern char **environ;
 	unsigned n = 0;
 
-	for (char **e = environ; *e && n < MAX_ENV - 3; e++)
+	for (char **e = environ; *e && n < MAX_ENV - 4; e++)
 		if (wanted(*e))
 			env->entry[n++] = *e;
 	/* Its standard error is a pipe of ours: with the levels, so that they are not lost. */
@@ -88,6 +88,9 @@ static void make_environment(struct environment *env, const struct pcid_spawn *s
 	snprintf(env->parent, sizeof(env->parent), "PCID_PARENT_CHANNEL=%d", PARENT_FD);
 	if (spawn->parent_channel >= 0)
 		env->entry[n++] = env->parent;
+	snprintf(env->sandbox, sizeof(env->sandbox), "PCID_SANDBOX=%s",
+		 pcid_sandbox_name(spawn->sandbox));
+	env->entry[n++] = env->sandbox;
 	env->entry[n] = NULL;
 }
 
@@ -161,15 +164,16 @@ static int limit(int resource, rlim_t most)
 }
 
 /*
- * No core: it would hold clients' data. Memory that a device reaches is pinned by pcid, under
- * quotas, so a driver needs to lock little. Not limited: address space (pools reserve theirs in
- * terabytes and use little of it), files' sizes (pools are files) and processes (they are counted
- * per user, so one driver's would be another's).
+ * No core, unless it is being debugged: it would hold clients' data. Memory that a device reaches
+ * is pinned by pcid, under quotas, so a driver needs to lock little. Not limited: address space
+ * (pools reserve theirs in terabytes and use little of it), files' sizes (pools are files) and
+ * processes: a driver gives up making any by itself, in its sandbox, which a sanitizer that needs
+ * one cannot be in.
  */
-static int set_limits(void)
+static int set_limits(const struct pcid_spawn *spawn)
 {
-	return limit(RLIMIT_CORE, 0) || limit(RLIMIT_NOFILE, MAX_FILES) ||
-			       limit(RLIMIT_MEMLOCK, MAX_LOCKED)
+	return limit(RLIMIT_CORE, spawn->sandbox == PCID_SANDBOX_DEBUG ? RLIM_INFINITY : 0) ||
+			       limit(RLIMIT_NOFILE, MAX_FILES) || limit(RLIMIT_MEMLOCK, MAX_LOCKED)
 		       ? -1
 		       : 0;
 }
@@ -231,7 +235,7 @@ static _Noreturn void run_child(const struct pcid_spawn *spawn, char *const *env
 	umask(077);
 	if (reset_signals() || arrange_fds(spawn, &status, &image) || chdir("/"))
 		give_up(status, STEP_FDS);
-	if (set_limits())
+	if (set_limits(spawn))
 		give_up(status, STEP_LIMITS);
 	drop_bounding_set();
 	if (change_user(spawn))

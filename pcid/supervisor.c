@@ -104,6 +104,10 @@ static void describe_exit(struct pcid_driver *d, int status)
 			 WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else
 		snprintf(d->last_exit, sizeof(d->last_exit), "exit status %d", WEXITSTATUS(status));
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		pcidipc_err("%s: ended by SIGSYS: a system call that its sandbox forbids; with "
+			    "sandbox = \"debug\" it says which: see pcid.conf(5)",
+			    d->name);
 }
 
 /* Its session is killed while the zombie still holds its number. */
@@ -222,6 +226,7 @@ static int spawn_process(struct pcid_driver *d, int channel, int parent_channel)
 		.parent_channel = parent_channel,
 		.uid = d->stanza->uid,
 		.gid = d->stanza->gid,
+		.sandbox = d->stanza->sandbox,
 	};
 	const char *step = "its path";
 	int ret = executable(d, path, sizeof(path));
@@ -276,7 +281,8 @@ static int start_process(struct pcid_driver *d)
 
 	if (ret)
 		return ret;
-	d->session_lost = false;
+	d->session_lost = d->confined = false;
+	d->locks = 0;
 	ret = pcidipc_session_create(d->pcid->loop, &d->scheme, ends[0], 0, NULL);
 	if (!ret)
 		ret = start_joined(d, ends[1]);

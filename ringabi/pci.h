@@ -95,4 +95,16 @@ RINGABI_AT(ringabi_pci_arg, value, 8);
 /* CHILD_GONE, index = child of an earlier RINGABI_MSG_ANNOUNCE. -ENOENT: no such child. */
 #define RINGABI_PCI_CHILD_GONE RINGABI_PCI_CMD(15u)
 
+/*
+ * CONFINE, value = RINGABI_PCI_LOCK_*: the process has mapped its registers and put these locks on
+ * itself. From then on RINGABI_MSG_MAP_REGION gives -EPERM: its fd would give more than registers.
+ * -EALREADY: it was said before on this connection; what was said first holds.
+ */
+#define RINGABI_PCI_CONFINE RINGABI_PCI_CMD(16u)
+#define RINGABI_PCI_LOCK_SECCOMP (1u << 0)  /* system calls are filtered */
+#define RINGABI_PCI_LOCK_LANDLOCK (1u << 1) /* no file can be opened */
+#define RINGABI_PCI_LOCK_RING (1u << 2)	    /* its ring with the kernel takes polls only */
+#define RINGABI_PCI_LOCK_HIDDEN (1u << 3)   /* others of its user cannot trace it */
+#define RINGABI_PCI_LOCKS 0xfu
+
 #endif

@@ -14,6 +14,7 @@ liburing-dev    build hdr:liburing.h
 libnvme-dev     build hdr:libnvme.h
 libconfuse-dev  build hdr:confuse.h
 libjson-c-dev   build hdr:json-c/json.h
+libseccomp-dev  build hdr:seccomp.h
 libpci-dev      build hdr:pci/pci.h
 libudev-dev     build hdr:libudev.h
 pci.ids         build any:/usr/share/misc/pci.ids,/usr/share/hwdata/pci.ids,/usr/share/pci.ids

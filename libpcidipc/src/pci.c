@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "consumer_internal.h"
+#include "loop_internal.h"
 #include "pci_internal.h"
+#include "sandbox.h"
 
 #define PCI_ENTRIES 256
 
@@ -170,11 +172,39 @@ static int inherited_channel(const char *variable)
 	return (int)fd;
 }
 
+/*
+ * The order is the point: registers are mapped, and the fd that they were mapped through is closed;
+ * then the locks; then pcid is told, which gives no such fd any more. A pcid that does not know
+ * the request gives one still, but there is no system call left to abuse it with.
+ */
+static int confine(struct pcidipc_pci *pci, enum sandbox_mode mode)
+{
+	int locks, ret;
+
+	pci_map_all(pci);
+	locks = sandbox_close(mode, loop_ring_fd(pci->loop));
+	if (locks < 0) {
+		pcidipc_err("%s: the sandbox cannot be closed: %s", pci->info.address,
+			    strerror(-locks));
+		return locks;
+	}
+	ret = pci_call(pci, RINGABI_PCI_CONFINE, (struct ringabi_pci_arg){.value = (unsigned)locks},
+		       0, NULL);
+	return ret == -EOPNOTSUPP ? 0 : ret;
+}
+
 int pcidipc_pci_open(struct pcidipc_loop *loop, struct pcidipc_pci **pci)
 {
 	int channel = inherited_channel("PCID_CLIENT_CHANNEL");
+	enum sandbox_mode mode = sandbox_wanted();
+	int ret = channel < 0 ? channel : pcidipc_pci_adopt(loop, channel, pci);
 
-	return channel < 0 ? channel : pcidipc_pci_adopt(loop, channel, pci);
+	if (ret || mode == SANDBOX_NO)
+		return ret;
+	ret = confine(*pci, mode);
+	if (ret)
+		pcidipc_pci_close(*pci);
+	return ret;
 }
 
 int pcidipc_pci_parent_channel(void)
@@ -186,6 +216,7 @@ void pcidipc_pci_close(struct pcidipc_pci *pci)
 {
 	if (!pci)
 		return;
+	pci_unmap_all(pci);
 	pcidipc_consumer_close(pci->consumer);
 	free(pci);
 }

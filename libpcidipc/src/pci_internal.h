@@ -5,16 +5,24 @@
 
 #include <pcidipc/pci.h>
 
+#define PCI_BARS 6
+
 struct pcidipc_pci {
 	struct pcidipc_consumer *consumer;
 	struct pcidipc_loop *loop;
 	struct pcidipc_pci_info info;
 	void (*event)(uint32_t event, void *arg);
 	void *event_arg;
+	bool confined; /* no more regions: these are all that there are */
+	struct pcidipc_mmio region[PCI_BARS];
+	int region_error[PCI_BARS]; /* why there is none */
 };
 
 int pci_call(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr,
 	     uint64_t big[2]);
+/* Map every region now, and let nothing be mapped later. */
+void pci_map_all(struct pcidipc_pci *pci);
+void pci_unmap_all(struct pcidipc_pci *pci);
 void pci_post(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr);
 
 #endif

@@ -60,7 +60,7 @@ static int take_region(struct pcidipc_mmio *mmio, struct pcidipc_packet *reply)
 	return map_around_holes(mmio, r, reply->fds[0]);
 }
 
-int pcidipc_pci_map(struct pcidipc_pci *pci, unsigned region, struct pcidipc_mmio *mmio)
+static int map_region(struct pcidipc_pci *pci, unsigned region, struct pcidipc_mmio *mmio)
 {
 	struct ringabi_map_region request = {
 		.msg = {.type = RINGABI_MSG_MAP_REGION, .size = sizeof(request)},
@@ -82,11 +82,44 @@ int pcidipc_pci_map(struct pcidipc_pci *pci, unsigned region, struct pcidipc_mmi
 	return ret;
 }
 
-void pcidipc_mmio_unmap(struct pcidipc_mmio *mmio)
+int pcidipc_pci_map(struct pcidipc_pci *pci, unsigned region, struct pcidipc_mmio *mmio)
+{
+	if (!pci->confined)
+		return map_region(pci, region, mmio);
+	if (region >= PCI_BARS)
+		return -EINVAL;
+	*mmio = pci->region[region];
+	return pci->region_error[region];
+}
+
+static void unmap(struct pcidipc_mmio *mmio)
 {
 	if (mmio->base)
 		munmap((void *)mmio->base, mmio->bytes);
 	mmio->base = NULL;
+}
+
+/* What was mapped for all time stays: it could not be mapped again. */
+void pcidipc_mmio_unmap(struct pcidipc_mmio *mmio)
+{
+	if (mmio->base && mmio->pci->confined)
+		mmio->base = NULL;
+	else
+		unmap(mmio);
+}
+
+/* Most functions have less than six, and children none: who asks for one is told. */
+void pci_map_all(struct pcidipc_pci *pci)
+{
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		pci->region_error[i] = map_region(pci, i, &pci->region[i]);
+	pci->confined = true;
+}
+
+void pci_unmap_all(struct pcidipc_pci *pci)
+{
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		unmap(&pci->region[i]);
 }
 
 uint64_t pcidipc_mmio_read_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width)

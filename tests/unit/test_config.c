@@ -85,6 +85,7 @@ static void test_defaults(void)
 	CU_ASSERT_EQUAL(s->group, PCID_KEEP_ID);
 	CU_ASSERT_EQUAL(s->restart_limit, 5);
 	CU_ASSERT_EQUAL(s->max_children, 64);
+	CU_ASSERT_EQUAL(s->sandbox, PCID_SANDBOX_YES);
 	CU_ASSERT_TRUE(s->dma_quota >= 1ull << 30);
 	CU_ASSERT_EQUAL(config->control_mode, 0660);
 	CU_ASSERT_EQUAL(config->control_group, PCID_KEEP_ID);
@@ -151,6 +152,7 @@ static void test_errors(void)
 		{DRIVER(" mode = \"01777\"\n"), "text:4:", "mode = \"01777\"", "octal"},
 		{DRIVER(" admin_mode = \"\"\n"), "text:4:", "admin_mode", "octal"},
 		{DRIVER(" below = \"isa\"\n"), "text:4:", "below = \"isa\"", "\"usb\""},
+		{DRIVER(" sandbox = \"on\"\n"), "text:4:", "sandbox = \"on\"", "\"debug\""},
 		{DRIVER(" service = \"Nvme\"\n"), "text:4:", "service = \"Nvme\"", "1 to 15"},
 		{DRIVER(" service = \"aaaaaaaaaaaaaaaa\"\n"), "text:4:", "service", "1 to 15"},
 		{DRIVER(" user = \"no such one\"\n"), "text:4:", "user = \"no such one\"", "user"},
@@ -180,6 +182,21 @@ static void test_errors(void)
 		CU_ASSERT_TRUE(heard(cases[i].where));
 		CU_ASSERT_TRUE(heard(cases[i].what));
 		CU_ASSERT_TRUE(heard(cases[i].limit));
+	}
+}
+
+static void test_sandbox(void)
+{
+	static const enum pcid_sandbox all[] = {PCID_SANDBOX_YES, PCID_SANDBOX_DEBUG,
+						PCID_SANDBOX_NO};
+	struct pcid_config *config;
+	char text[128];
+
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(text, sizeof(text), DRIVER(" sandbox = %s\n"), pcid_sandbox_name(all[i]));
+		CU_ASSERT_EQUAL_FATAL(parse(text, &config), 0);
+		CU_ASSERT_EQUAL(config->stanzas->sandbox, all[i]);
+		pcid_config_free(config);
 	}
 }
 
@@ -324,6 +341,7 @@ static CU_TestInfo tests[] = {
 	{"defaults", test_defaults},
 	{"values", test_values},
 	{"errors, and how they are told", test_errors},
+	{"sandboxes", test_sandbox},
 	{"too many arguments", test_too_many_args},
 	{"a directory of files", test_directory},
 	{"no file at all", test_no_file},

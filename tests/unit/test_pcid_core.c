@@ -63,7 +63,7 @@ static void test_malformed(void)
 
 	core_begin();
 	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CMD(0), 0, 0, 0, 0), -EOPNOTSUPP);
-	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CMD(16), 0, 0, 0, 0), -EOPNOTSUPP);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CMD(17), 0, 0, 0, 0), -EOPNOTSUPP);
 	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CMD(255), 0, 0, 0, 0), -EOPNOTSUPP);
 	CU_ASSERT_EQUAL(core_request(RINGABI_CMD_OP(RINGABI_INTERFACE_BLOCK, 1), 0, 0, 0, 0),
 			-EOPNOTSUPP);
@@ -513,6 +513,33 @@ static void test_sweep(void)
 	core_finish();
 }
 
+/* ---- a process that has put itself into its sandbox ---- */
+
+static int map_region(void)
+{
+	struct ringabi_map_region m = {.msg = {.type = RINGABI_MSG_MAP_REGION, .size = sizeof(m)}};
+	struct pcidipc_packet reply;
+	int ret = pcidipc_consumer_ask(pcidipc_pci_consumer(pci), &m.msg, NULL, 0, &reply);
+
+	if (!ret)
+		pcidipc_packet_close(&reply);
+	return ret;
+}
+
+static void test_confine(void)
+{
+	core_begin();
+	CU_ASSERT_NOT_EQUAL(map_region(), -EPERM);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CONFINE, 0, 0, 0, RINGABI_PCI_LOCKS + 1), -EINVAL);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CONFINE, 0, 1, 0, 0), -EINVAL);
+	CU_ASSERT_NOT_EQUAL(map_region(), -EPERM);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CONFINE, 0, 0, 0, RINGABI_PCI_LOCK_SECCOMP), 0);
+	CU_ASSERT_EQUAL(map_region(), -EPERM);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CONFINE, 0, 0, 0, 0), -EALREADY);
+	CU_ASSERT_EQUAL(map_region(), -EPERM);
+	core_finish();
+}
+
 /* ---- children ---- */
 
 static void test_children(void)
@@ -560,6 +587,7 @@ static CU_TestInfo tests[] = {
 	{"services", test_publish},
 	{"too many services", test_publish_limit},
 	{"sweeping", test_sweep},
+	{"no regions for the confined", test_confine},
 	{"children", test_children},
 	{"a message out of place", test_unknown_message},
 	CU_TEST_INFO_NULL,

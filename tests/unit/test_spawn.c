@@ -30,6 +30,7 @@
 extern char **environ;
 static char self[4096];
 static char report[16384];
+static enum pcid_sandbox sandbox;
 static bool parent_dies; /* in a child of a child: before it could ask to die with its parent */
 
 /* In libc's place, for spawn.c. */
@@ -187,7 +188,8 @@ static int start(const char *path, const char *mode, unsigned uid, bool with_par
 			  .parent_channel = with_parent ? parent[1] : -1,
 			  .output = output[1],
 			  .uid = uid,
-			  .gid = uid},
+			  .gid = uid,
+			  .sandbox = sandbox},
 	};
 	run_attempt(&a);
 	close(output[1]);
@@ -310,6 +312,36 @@ static void test_limits(void)
 	CU_ASSERT_TRUE(within("\nmemlock", 8 << 20));
 }
 
+/* The hard limit: a sanitizer sets the other one to 0. */
+static long long core_limit(void)
+{
+	const char *at = strstr(report, "\ncore ");
+	long long now, limit = -2;
+
+	return at && sscanf(at, "\ncore %lld %lld", &now, &limit) == 2 ? limit : -2;
+}
+
+/* One that is being debugged may leave a core, as large as pcid's own. */
+static void test_sandbox(void)
+{
+	struct rlimit own;
+
+	raise_limit(RLIMIT_CORE, RLIM_INFINITY);
+	getrlimit(RLIMIT_CORE, &own);
+	CU_ASSERT_EQUAL(start(self, "--probe", PCID_KEEP_ID, false), 0);
+	HAS("env PCID_SANDBOX=yes");
+	CU_ASSERT_EQUAL(core_limit(), 0);
+	sandbox = PCID_SANDBOX_DEBUG;
+	CU_ASSERT_EQUAL(start(self, "--probe", PCID_KEEP_ID, false), 0);
+	HAS("env PCID_SANDBOX=debug");
+	CU_ASSERT_EQUAL(core_limit(), (long long)own.rlim_max);
+	sandbox = PCID_SANDBOX_NO;
+	CU_ASSERT_EQUAL(start(self, "--probe", PCID_KEEP_ID, false), 0);
+	HAS("env PCID_SANDBOX=no");
+	CU_ASSERT_EQUAL(core_limit(), 0);
+	sandbox = PCID_SANDBOX_YES;
+}
+
 /* ---- what cannot be started ---- */
 
 static int start_file(const char *text, mode_t mode)
@@ -407,6 +439,7 @@ static CU_TestInfo tests[] = {
 	{"privileges", test_privileges},
 	{"environment, directory, signals", test_surroundings},
 	{"limits", test_limits},
+	{"what it is told of its sandbox", test_sandbox},
 	{"what cannot be started", test_failures},
 	{"a driver dies with pcid", test_dies_with_pcid},
 	{"also when pcid dies at once", test_dies_before},

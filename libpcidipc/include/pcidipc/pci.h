@@ -25,6 +25,12 @@ struct pcidipc_pci_info {
  * Claim the function that pcid started this process for ($PCID_CLIENT_CHANNEL, which is removed
  * from the environment), on `loop`. When pcid goes away the loop is stopped with code 1: a driver
  * does not outlive it. -ENOENT: not started by pcid.
+ *
+ * Where pcid's configuration asks for it (it does unless told otherwise) the process has put itself
+ * into its sandbox when this returns: system calls that a driver has no business with end it by
+ * SIGSYS, no file can be opened, no thread or process made. What needs any of that must be done
+ * before. All regions are mapped already; pcidipc_pci_map hands them out. The loop's fd stays open
+ * until the process ends, and no second loop can use io_uring. See docs/driver-guide.md.
  */
 int pcidipc_pci_open(struct pcidipc_loop *loop, struct pcidipc_pci **pci);
 /* The same over a channel that the caller has; it is taken over. For tests. */
