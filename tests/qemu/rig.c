@@ -442,6 +442,11 @@ static int findings(struct rig *rig)
 	};
 	int found = 0;
 
+	if (!rig->sigsys && rig_logged(rig, "signal 31 (")) {
+		fprintf(stderr, "a driver's sandbox forbade what it does\n");
+		found++;
+	}
+
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		if (rig_logged(rig, bad[i])) {
 			fprintf(stderr, "in the log: %s\n", bad[i]);

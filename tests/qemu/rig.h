@@ -21,7 +21,8 @@ struct rig {
 	char config[RIG_PATH];
 	char *args[RIG_MAX_ARGS]; /* pcid's, NULL-terminated */
 	unsigned nargs;
-	pid_t pid; /* of pcid, 0: it does not run */
+	pid_t pid;   /* of pcid, 0: it does not run */
+	bool sigsys; /* that its sandbox ends a driver is no finding */
 };
 
 /* The directory, an empty list of device models, a guard of `seconds` for all that follows. 0 or
