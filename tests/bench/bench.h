@@ -80,6 +80,10 @@ struct bench_options {
 };
 extern struct bench_options bench_options;
 
+/* Parse options, measure bench_groups, print and write what came out. Returns an exit status
+ * (command.c). */
+int bench_main(int argc, char **argv);
+
 /* ---- results (results.c) ---- */
 
 struct bench_series {

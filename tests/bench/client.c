@@ -5,8 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "rig.h"
-
 int client_open(struct client *c, const char *path, uint32_t bytes, uint32_t depth)
 {
 	uint32_t entries = RINGABI_MIN_ENTRIES;
@@ -19,7 +17,10 @@ int client_open(struct client *c, const char *path, uint32_t bytes, uint32_t dep
 	if (ret)
 		return ret;
 	c->consumer = pcidipc_blockdev_consumer(c->dev);
-	ret = pcidipc_pool_create((uint64_t)bytes * depth, 0, &c->pool);
+	c->places = pcidipc_blockdev_info(c->dev)->bytes / bytes;
+	ret = c->places ? 0 : -ENOSPC;
+	if (!ret)
+		ret = pcidipc_pool_create((uint64_t)bytes * depth, 0, &c->pool);
 	if (!ret)
 		ret = pcidipc_consumer_attach_pool(c->consumer, c->pool, &c->index);
 	c->buffers = ret ? NULL : pcidipc_pool_alloc(c->pool, (size_t)bytes * depth, 4096);
@@ -39,10 +40,12 @@ void client_close(struct client *c)
 	c->pool = NULL;
 }
 
-static uint64_t random_offset(struct client *c)
+static uint64_t next_offset(struct client *c)
 {
+	if (c->sequential)
+		return c->seed++ % c->places * c->bytes;
 	c->seed = c->seed * 6364136223846793005u + 1442695040888963407u;
-	return (c->seed >> 33) % (RIG_DISK_BYTES / c->bytes) * c->bytes;
+	return (c->seed >> 33) % c->places * c->bytes;
 }
 
 /* user_data names the part of the buffers that the request has. */
@@ -53,7 +56,7 @@ static bool send_read(struct client *c, uint64_t part)
 	if (!sqe)
 		return false;
 	io_uring_prep_read_fixed(sqe, 0, (void *)(uintptr_t)(c->buffers->offset + part * c->bytes),
-				 c->bytes, random_offset(c), c->index);
+				 c->bytes, next_offset(c), c->index);
 	io_uring_sqe_set_data64(sqe, part);
 	c->in_flight++;
 	return true;

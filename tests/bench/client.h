@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A client that reads at random places of the disk, with a given number of requests in flight. */
+/* A client that reads a disk, at random places or from one end to the other, with a given number of
+ * requests in flight. */
 #ifndef CLIENT_H
 #define CLIENT_H
 
@@ -14,8 +15,10 @@ struct client {
 	struct pcidipc_buf *buffers;
 	uint16_t index;
 	uint32_t bytes, depth, in_flight;
+	uint64_t places; /* on the disk, of `bytes` each */
 	uint64_t seed;
-	uint64_t done; /* reads completed */
+	bool sequential; /* false after client_open: at random */
+	uint64_t done;	 /* reads completed */
 	int error;
 };
 

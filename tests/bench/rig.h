@@ -6,7 +6,6 @@
 
 #include "bench.h"
 
-#define RIG_DISK_BYTES (1ull << 30)
 #define RIG_PATH 160
 
 struct rig {
