@@ -4,6 +4,7 @@
 #   make demo      a QEMU bus, an NVMe disk, a file moved onto it and back
 #   make check     every test, plain and under sanitizers
 #   make bench     measure everything: a table, and build/bench.json
+#   make bench-guest  the kernel's drivers and ours in a Linux guest: a table, and build/bench-guest.json
 #   make fuzz      the fuzz targets for long (FUZZ_SECONDS=600 each); docs/testing.md
 #   make check-guest  the VFIO bus, in Linux guests (KERNELS="6.1 6.12" GUEST_TESTS="nvme ...")
 #   make install   DESTDIR= PREFIX=/usr/local
@@ -166,6 +167,19 @@ bench:
 	@scripts/deps.sh bench
 	@$(MAKE) --no-print-directory -s all $(B)/tests/bench
 	@$(B)/tests/bench --build $(B) --json $(B)/bench.json $(BENCH_ARGS)
+
+# ---- bench-guest: the same framework, in a guest, beside the kernel's drivers and fio ----
+
+BENCH_GUEST_SRC := $(wildcard tests/bench-guest/*.c) $(addprefix tests/bench/,client.c command.c process.c report.c \
+	results.c syscalls.c)
+$(B)/tests/bench-guest: $(call objs,$(BENCH_GUEST_SRC)) $(LIB_A)
+	$(link) $(LIB_LIBS) -ljson-c -lm
+
+.PHONY: bench-guest
+bench-guest:
+	@scripts/deps.sh bench-guest
+	@$(MAKE) --no-print-directory -s all $(B)/tests/bench-guest
+	@B=$(B) tests/bench-guest/run.sh $(BENCH_ARGS)
 
 # ---- demo, check, install: what a user types ----
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Install what the build and the tests need, by apt-get; where that is not possible, say what is missing.
 # Does nothing, quickly, when everything is there. Argument: what it is for: "build" (and the demo), "check" (that and
-# the tests), or "bench" (build, and the peers that make bench compares with, which are left out where they cannot be had).
+# the tests), "bench" (build, and the peers that make bench compares with, which are left out where they cannot be had),
+# or "bench-guest" (build, and its peer).
 set -u
 
 # package, what needs it, and where apt is unknown: a command, header or file that shows it is there
@@ -22,6 +23,7 @@ qemu-system-x86 build cmd:qemu-system-x86_64
 g++             check cmd:g++
 libcunit1-dev   check hdr:CUnit/CUnit.h
 spin            check cmd:spin
+fio             bench-guest cmd:fio
 libdpdk-dev     bench any:/usr/include/dpdk/rte_ring.h,/usr/local/include/rte_ring.h
 clang           check cmd:clang
 libclang-rt-14-dev check any:/usr/lib/clang,/usr/lib/llvm-14/lib/clang
@@ -34,8 +36,10 @@ bench)
 	"$0" build || exit 1
 	optional=yes
 	packages=$(echo "$packages" | grep ' bench ') ;;
+bench-guest)
+	packages=$(echo "$packages" | grep ' build \| bench-guest ') ;;
 *)
-	packages=$(echo "$packages" | grep -v ' bench ') ;;
+	packages=$(echo "$packages" | grep -v ' bench \| bench-guest ') ;;
 esac
 
 missing_by_dpkg()

@@ -1,0 +1,69 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Boot a guest with pairs of devices, one of each for the kernel's driver and one for ours, and measure both there.
+# usage: run.sh [--only PATTERN] [--rounds N]...      options of tests/bench, given to the program in the guest
+# Variables: B=build  KERNEL=6.12 (6.1)  LIMIT=600 (seconds)
+# A table goes to the terminal, the numbers to $B/bench-guest.json.
+set -eu
+cd "$(dirname "$0")/../.."
+B=${B:-build}
+run=$B/guest/bench
+limit=${LIMIT:-600}
+
+# As tests/guest does, and with it: an archive of its own behind that of the tests.
+pack_program()
+{
+	root=$run/root
+	rm -rf "$root"
+	mkdir -p "$root/tests" "$root/bin"
+	cp "$B/tests/bench-guest" "$root/tests/bench-guest"
+	cp tests/bench-guest/guest.sh "$root/tests/bench.sh"
+	cp "$(command -v fio)" "$root/bin/fio"
+	ldd "$root/tests/bench-guest" "$root/bin/fio" | grep -oE ' /[^ ]+' | sort -u | while read -r lib; do
+		mkdir -p "$root$(dirname "$lib")"
+		cp -L "$lib" "$root$lib"
+	done
+	busybox=$(pwd)/$kernel/busybox
+	(cd "$root" && find . | "$busybox" cpio -o -H newc 2>/dev/null) >>"$run/initramfs"
+	rm -rf "$root"
+}
+
+# Addresses are fixed, so that measurements can name functions.
+#   0000:00:02.0 NVMe, for the kernel; 03.0 NVMe, for nvmed
+devices()
+{
+	echo "-device intel-iommu,intremap=on,caching-mode=on"
+	for addr in 2 3; do
+		echo "-drive driver=null-co,size=1G,read-zeroes=off,if=none,id=d$addr
+		-device nvme,drive=d$addr,serial=bench$addr,addr=$addr"
+	done
+}
+
+# iommu=pt: the kernel's own driver reaches memory untranslated.
+boot()
+{
+	timeout -k 5 "$limit" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1536 \
+		-nodefaults -display none -no-reboot $(devices) ${QEMU_ARGS:-} \
+		-kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
+		-append "console=ttyS0 panic=-1 oops=panic intel_iommu=on iommu=pt no_timer_check quiet loglevel=4 \
+guest.tests=bench guest.limit=$limit bench.args=$(echo "$*" | tr ' ' ,) ${KERNEL_ARGS:-}" \
+		-serial "file:$run/console.log" -serial "file:$run/report" </dev/null >"$run/qemu.log" 2>&1
+}
+
+version=${KERNEL:-6.12}
+kernel=build/guest/kernel-$version
+mkdir -p "$run" "$B/guest/bin"
+sh tests/guest/kernel.sh "$version" "$kernel"
+sh tests/guest/initramfs.sh "$kernel" "$B" "$run/initramfs"
+rm -rf "$run/initramfs.root"
+pack_program
+: >"$run/report"
+boot "$@" || true
+tr -d '\r' <"$run/report" | sed -n 's/^table //p'
+tr -d '\r' <"$run/report" | sed -n 's/^json //p' >"$run/json"
+[ ! -s "$run/json" ] || mv "$run/json" "$B/bench-guest.json"
+grep -q '^pass bench ' "$run/report" && exit 0
+echo "bench-guest: FAILED; the end of $run/console.log:"
+cat "$run/qemu.log"
+tail -n 40 "$run/console.log" | tr -d '\r'
+exit 1
