@@ -2,7 +2,15 @@
 /* All sets of rows, and the program. */
 #include "guest.h"
 
-const struct bench_group *const bench_groups[] = {&guest_nvme, NULL};
+const struct bench_group *const bench_groups[] = {
+	&guest_nvme_512_1,
+	&guest_nvme_512_32,
+	&guest_nvme_512_128,
+	&guest_nvme_4k_1,
+	&guest_nvme_4k_32,
+	&guest_nvme_4k_128,
+	NULL,
+};
 
 int main(int argc, char **argv)
 {

@@ -17,7 +17,7 @@ struct workload {
 	bool sequential;
 };
 
-/* How long a round measures, after BENCH_GUEST_SETTLE_NS that do not count. */
+/* How long a round measures, after GUEST_SETTLE_NS that do not count. */
 #define GUEST_ROUND_NS 1000000000u
 #define GUEST_SETTLE_NS 200000000u
 
@@ -33,22 +33,22 @@ int ours_setup(const struct bench_measurement *m, void **state);
 int ours_round(void *state, double *results);
 void ours_teardown(void *state);
 
-/* `key` is the prefix of the names in the JSON file. */
-#define GUEST_KERNEL(variable, key, ...)                                                       \
-	static const struct bench_measurement variable = {                                     \
-		.values = (const struct bench_value[]){{key "_iops", "kernel, fio", "/s"},     \
-						       {key "_cpu_us", "kernel, fio", "us"},   \
-						       {key "_interrupts", "kernel, fio", ""}, \
-						       {0}},                                   \
-		.arg = &(const struct workload){__VA_ARGS__},                                  \
-		.setup = kernel_setup,                                                         \
-		.round = kernel_round,                                                         \
-		.teardown = kernel_teardown,                                                   \
+#define GUEST_KERNEL(variable, key, ...)                                                          \
+	static const struct bench_measurement variable = {                                        \
+		.values =                                                                         \
+			(const struct bench_value[]){{key "_iops", "kernel's driver, fio", "/s"}, \
+						     {key "_cpu_us", "", "us"},                   \
+						     {key "_interrupts", "", ""},                 \
+						     {0}},                                        \
+		.arg = &(const struct workload){__VA_ARGS__},                                     \
+		.setup = kernel_setup,                                                            \
+		.round = kernel_round,                                                            \
+		.teardown = kernel_teardown,                                                      \
 	}
 
-#define GUEST_OURS(variable, key, text, ...)                                                    \
+#define GUEST_OURS(variable, key, ...)                                                          \
 	static const struct bench_measurement variable = {                                      \
-		.values = (const struct bench_value[]){{key "_iops", text, "/s"},               \
+		.values = (const struct bench_value[]){{key "_iops", "reads", "/s"},            \
 						       {key "_cpu_us", "  CPU time", "us"},     \
 						       {key "_interrupts", "  interrupts", ""}, \
 						       {key "_syscalls", "  system calls", ""}, \
@@ -59,14 +59,26 @@ void ours_teardown(void *state);
 		.teardown = ours_teardown,                                                      \
 	}
 
-/* A pair of the above in the table; their IOPS' ratio is `ours`_ratio, and should be `goal` at
- * least. */
-#define GUEST_LINES(ours, kernel, direction, goal)                                  \
-	{ours "_iops", kernel "_iops", ours "_ratio", direction, goal},             \
-		{ours "_cpu_us", kernel "_cpu_us", NULL, BENCH_NO_GOAL, 0},         \
-		{ours "_interrupts", kernel "_interrupts", NULL, BENCH_NO_GOAL, 0}, \
-	{                                                                           \
-		ours "_syscalls", NULL, NULL, BENCH_NO_GOAL, 0                      \
+/*
+ * A pair of the above, measured in turns. The keys are theirs; the ratio of their IOPS is
+ * OURS_KEY_ratio, and should be `goal` at least.
+ */
+#define GUEST_GROUP(variable, group, text, kernel, kernel_key, ours, ours_key, direction, goal)  \
+	const struct bench_group variable = {                                                    \
+		.name = group,                                                                   \
+		.title = text,                                                                   \
+		.rounds = 7,                                                                     \
+		.measurements = (const struct bench_measurement *const[]){&kernel, &ours, NULL}, \
+		.lines =                                                                         \
+			(const struct bench_line[]){                                             \
+				{ours_key "_iops", kernel_key "_iops", ours_key "_ratio",        \
+				 direction, goal},                                               \
+				{ours_key "_cpu_us", kernel_key "_cpu_us", NULL, BENCH_NO_GOAL,  \
+				 0},                                                             \
+				{ours_key "_interrupts", kernel_key "_interrupts", NULL,         \
+				 BENCH_NO_GOAL, 0},                                              \
+				{ours_key "_syscalls", NULL, NULL, BENCH_NO_GOAL, 0},            \
+				{0}},                                                            \
 	}
 
 /* ---- counters.c: what the guest's kernel counts ---- */
@@ -85,6 +97,7 @@ double counters_busy(const struct counters *before, const struct counters *after
  */
 pid_t pin_daemon(const char *name);
 
-extern const struct bench_group guest_nvme;
+extern const struct bench_group guest_nvme_512_1, guest_nvme_512_32, guest_nvme_512_128,
+	guest_nvme_4k_1, guest_nvme_4k_32, guest_nvme_4k_128;
 
 #endif
