@@ -621,6 +621,25 @@ static void test_deferred(void)
 	stop();
 }
 
+/* Who does not spin any more tries again after a sleep that a spin and a wake-up would have filled,
+ * and only then. */
+static void test_spin_again(void)
+{
+	struct spin spin = {.ns = 0, .most = SPIN_MAX_NS};
+
+	spin_slept(&spin, 2 * SPIN_MAX_NS);
+	CU_ASSERT_EQUAL(spin.ns, 0);
+	spin_slept(&spin, 2 * SPIN_MAX_NS - 1);
+	CU_ASSERT_EQUAL(spin.ns, SPIN_MAX_NS);
+	spin_miss(&spin);
+	CU_ASSERT_EQUAL(spin.ns, SPIN_MAX_NS / 2);
+	spin_slept(&spin, 1);
+	CU_ASSERT_EQUAL(spin.ns, SPIN_MAX_NS / 2);
+	spin = (struct spin){0};
+	spin_slept(&spin, 0);
+	CU_ASSERT_EQUAL(spin.ns, 0);
+}
+
 /* A thread that is pinned spins like any other where the machine has more CPUs: its peer is on one
  * of them. */
 static void test_spin_pinned(void)
@@ -644,6 +663,7 @@ static CU_TestInfo tests[] = {
 	{"the backend asked for", test_backend},
 	{"the kernel's ring takes polls only", test_restricted},
 	{"pinned to one CPU", test_spin_pinned},
+	{"spin again after a short sleep", test_spin_again},
 	{"eventfd", test_watch},
 	{"level-triggered", test_level},
 	{"removed while being told", test_remove_inside},
