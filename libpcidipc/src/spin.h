@@ -16,7 +16,7 @@
 
 #define SPIN_MAX_NS 200000u
 #define SPIN_MIN_NS 1000u
-#define SPIN_YIELD_NS 2000u /* from then on let others have the CPU: now, and at twice the time */
+#define SPIN_YIELD_NS 2000u /* from then on let others have the CPU */
 
 struct spin {
 	uint32_t ns;
@@ -69,7 +69,7 @@ static inline void spin_slept(struct spin *spin, uint64_t ns)
 /* Call `ready` until it says true or the time is over. */
 static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *arg)
 {
-	uint64_t start, now, yield = SPIN_YIELD_NS;
+	uint64_t start, now;
 
 	if (!spin->ns)
 		return false;
@@ -82,10 +82,8 @@ static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *ar
 			}
 			cpu_relax();
 		}
-		if (now - start > yield) {
-			yield = 2 * (now - start);
+		if (now - start > SPIN_YIELD_NS)
 			sched_yield();
-		}
 		now = clock_ns();
 	} while (now - start < spin->ns);
 	spin_miss(spin);
