@@ -30,9 +30,9 @@ static struct namespace *namespace_of(struct pcidipc_block_io *io)
 	return io->disk->driver;
 }
 
-static struct pair *pair_of(struct pcidipc_block_io *io)
+static struct share *share_of(struct pcidipc_block_io *io)
 {
-	return *(struct pair **)pcidipc_block_session_priv(pcidipc_block_session(io));
+	return pcidipc_block_session_priv(pcidipc_block_session(io));
 }
 
 static void command_done(struct nvme_command *command, uint16_t status, uint32_t result)
@@ -41,6 +41,7 @@ static void command_done(struct nvme_command *command, uint16_t status, uint32_t
 	struct progress *p = progress(io);
 
 	(void)result;
+	share_completed(share_of(io));
 	if (status && !p->error)
 		p->error = status_error(namespace_of(io)->controller, status, io->disk->name);
 	if (!--p->outstanding && (!p->blocks || p->error))
@@ -100,12 +101,20 @@ static void set_range(struct pcidipc_block_io *io, struct nvme_sqe *sqe, uint64_
 			     (deallocate ? NLB_DEALLOCATE : 0));
 }
 
-/* The next command of this io: 1 sent, 0 no slot, -errno. */
-static int send_one(struct pcidipc_block_io *io, struct pair *pair)
+static struct nvme_sqe *get_slot(struct share *share, struct nvme_command **c)
 {
+	if (share->pair->controller->paused || share_is_used_up(share))
+		return NULL;
+	return nvme_queue_get(&share->pair->queue, c);
+}
+
+/* The next command of this io: 1 sent, 0 no slot, -errno. */
+static int send_one(struct pcidipc_block_io *io, struct share *share)
+{
+	struct pair *pair = share->pair;
 	struct progress *p = progress(io);
 	struct nvme_command *c;
-	struct nvme_sqe *sqe = pair->controller->paused ? NULL : nvme_queue_get(&pair->queue, &c);
+	struct nvme_sqe *sqe = get_slot(share, &c);
 	uint64_t blocks = 0;
 
 	if (!sqe)
@@ -136,74 +145,72 @@ static int send_one(struct pcidipc_block_io *io, struct pair *pair)
 	p->lba += blocks;
 	p->blocks -= blocks;
 	p->outstanding++;
+	share_sent(share);
 	return 1;
 }
 
-static void park(struct pair *pair, struct pcidipc_request *rq)
-{
-	rq->next = NULL;
-	if (pair->parked_last)
-		pair->parked_last->next = rq;
-	else
-		pair->parked_first = rq;
-	pair->parked_last = rq;
-}
-
-static struct pcidipc_request *unpark(struct pair *pair)
-{
-	struct pcidipc_request *rq = pair->parked_first;
-
-	pair->parked_first = rq->next;
-	if (!pair->parked_first)
-		pair->parked_last = NULL;
-	return rq;
-}
-
-static int send_all(struct pcidipc_block_io *io, struct pair *pair)
+/* Parked counts as outstanding, so that it is not complete while it waits. */
+static int send_all(struct pcidipc_block_io *io, struct share *share,
+		    void (*park)(struct share *, struct pcidipc_request *))
 {
 	struct progress *p = progress(io);
 	int ret;
 
 	do {
-		ret = send_one(io, pair);
+		ret = send_one(io, share);
 	} while (ret > 0 && p->blocks);
 	if (ret < 0) {
 		p->error = ret;
 		return p->outstanding ? PCIDIPC_PENDING : ret;
 	}
 	if (!ret) {
-		park(pair, pcidipc_block_request(io));
-		p->outstanding++; /* parked counts, so that it is not complete while it waits */
+		p->outstanding++;
+		park(share, pcidipc_block_request(io));
 	}
 	return PCIDIPC_PENDING;
 }
 
 int command_submit(struct pcidipc_block_io *io)
 {
+	struct share *share = share_of(io);
 	struct progress *p = progress(io);
 
 	*p = (struct progress){.cursor = {.segments = io->segments, .nsegments = io->nsegments},
 			       .lba = io->lba,
 			       .blocks = io->blocks};
-	return send_all(io, pair_of(io));
+	share_note(share);
+	if (!share->parked_first && !share->pair->line_first)
+		return send_all(io, share, share_park);
+	p->outstanding++;
+	share_park(share, pcidipc_block_request(io)); /* others came before */
+	return PCIDIPC_PENDING;
 }
 
-static void resume_one(struct pcidipc_block_io *io, struct pair *pair)
+static void resume_one(struct pcidipc_block_io *io, struct share *share)
 {
 	struct progress *p = progress(io);
 	int ret;
 
 	p->outstanding--;
-	if (pair->controller->dead)
+	if (share->pair->controller->dead)
 		p->error = -ENODEV;
 	if (p->error) { /* its other commands complete it, if there are any left */
 		if (!p->outstanding)
 			pcidipc_block_complete(io, p->error);
 		return;
 	}
-	ret = send_all(io, pair);
+	ret = send_all(io, share, share_park_first);
 	if (ret != PCIDIPC_PENDING)
 		pcidipc_block_complete(io, ret);
+}
+
+/* One request, then it is the next session's turn. */
+static void resume_share(struct share *share)
+{
+	if (!share->pair->controller->dead && share_is_used_up(share))
+		return;
+	resume_one((void *)share_unpark(share)->priv, share);
+	share_line_up(share);
 }
 
 /* Slots came free, or there will be none any more: go on with those that wait for one. */
@@ -211,8 +218,8 @@ void command_resume(struct pair *pair)
 {
 	const struct controller *c = pair->controller;
 
-	while (pair->parked_first &&
+	while (pair->line_first &&
 	       (c->dead || (!c->paused && pair->queue.first_free != NVME_NO_COMMAND)))
-		resume_one((void *)unpark(pair)->priv, pair);
+		resume_share(share_next(pair));
 	nvme_queue_ring(&pair->queue);
 }

@@ -164,7 +164,7 @@ int controller_renew_vectors(struct controller *c)
 	for (unsigned i = 0; i < c->vectors.count; i++)
 		close(c->vectors.fds[i]);
 	c->vectors.count = 0;
-	c->io_masked = false;
+	c->io_masked = c->io_told = false;
 	ret = take_vectors(c);
 	return ret || !c->started ? ret : pairs_watch(c);
 }
@@ -175,6 +175,7 @@ static int map_function(struct controller *c)
 
 	if (!ret && c->bar.bytes < 0x2000)
 		ret = -ENXIO;
+	c->mapped = c->bar.base;
 	if (!ret)
 		ret = pcidipc_pci_enable(c->pci, true, true);
 	if (!ret)

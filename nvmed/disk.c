@@ -15,7 +15,7 @@ static struct namespace *namespace_of(struct pcidipc_session *s)
 
 static struct pair **session_pair(struct pcidipc_session *s)
 {
-	return pcidipc_block_session_priv(s);
+	return &((struct share *)pcidipc_block_session_priv(s))->pair;
 }
 
 static int open_session(struct pcidipc_session *s)
@@ -89,7 +89,7 @@ int disk_publish(struct namespace *ns)
 	disk->max_sessions = 1024;
 	disk->max_sq_entries = 1024;
 	disk->io_bytes = 128;
-	disk->session_bytes = sizeof(struct pair *);
+	disk->session_bytes = sizeof(struct share);
 	disk->driver = ns;
 	disk->submit = submit;
 	disk->flush = flush_session;

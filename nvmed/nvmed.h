@@ -36,6 +36,7 @@ struct controller {
 	uint32_t event_notices;	  /* of OAES, those that we want */
 	uint32_t namespaces_most; /* NN */
 	uint16_t max_pairs;
+	bool mapped; /* registers are memory here; where not, each access is a request to pcid */
 	uint16_t oncs;
 	uint8_t aerl;
 	uint16_t aborts_most; /* ACL */
@@ -55,6 +56,7 @@ struct controller {
 	struct pcidipc_poller poller;
 	struct pcidipc_watch admin_irq, io_irq;
 	bool io_masked;
+	bool io_told; /* an interrupt came since the loop went to sleep */
 
 	/* Time and recovery. */
 	uint64_t tick_ns;
@@ -79,13 +81,31 @@ struct controller {
 	struct pcidipc_task_mutex namespaces_lock;
 };
 
-/* An I/O queue pair. A session has one of its own while there are any, else it shares. */
+/*
+ * An I/O queue pair. Where registers are mapped a session has one of its own while there are any,
+ * else it shares. Where they are not all share one: a queue that runs empty costs a register write
+ * to begin again, and one that many use seldom does.
+ */
 struct pair {
 	struct controller *controller;
 	struct nvme_queue queue;
 	unsigned users;
 	uint32_t made; /* controller->resets when it was created last */
-	struct pcidipc_request *parked_first, *parked_last; /* for a command slot */
+
+	/* share.c */
+	uint32_t epoch, sent;		      /* sent: in this one */
+	unsigned active_now, active_before;   /* sessions in this epoch so far, in the last one */
+	struct share *line_first, *line_last; /* sessions that wait for a slot */
+};
+
+/* A session's share of its pair; its private memory. */
+struct share {
+	struct pair *pair;
+	struct share *next; /* in the line */
+	struct pcidipc_request *parked_first, *parked_last;
+	uint32_t epoch; /* the last in which it asked for something */
+	uint16_t in_flight;
+	bool in_line;
 };
 
 struct namespace
@@ -145,6 +165,20 @@ int pairs_start(struct controller *c);
 int pairs_watch(struct controller *c);
 /* After a reset: create the queues again. */
 int pairs_restore(struct controller *c);
+
+/* share.c */
+/* It asks for something. */
+void share_note(struct share *share);
+bool share_is_used_up(const struct share *share);
+void share_sent(struct share *share);
+void share_completed(struct share *share);
+/* Wait for a slot: behind the session's other requests, or before them. */
+void share_park(struct share *share, struct pcidipc_request *rq);
+void share_park_first(struct share *share, struct pcidipc_request *rq);
+struct pcidipc_request *share_unpark(struct share *share);
+/* To the end of the pair's line, if something is parked; who is first in it, taken out. */
+void share_line_up(struct share *share);
+struct share *share_next(struct pair *pair);
 
 /* command.c */
 int command_submit(struct pcidipc_block_io *io);

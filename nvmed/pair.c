@@ -18,6 +18,12 @@ static unsigned io_vector(const struct controller *c)
 	return c->vectors.count > 1;
 }
 
+/* An interrupt is a message, not a state that lasts until it is served. */
+static bool by_message(const struct controller *c)
+{
+	return c->vectors.kind == RINGABI_IRQ_MSIX && io_vector(c);
+}
+
 static uint32_t size_and_id(const struct nvme_queue *q)
 {
 	return (uint32_t)(q->params.entries - 1) << 16 | q->params.id;
@@ -97,12 +103,14 @@ static struct pair *make_pair(struct controller *c, uint16_t id, int *error)
 						 .list_bytes = c->list_bytes,
 						 .stride = c->stride,
 						 .id = id,
-						 .entries = depth(c)};
+						 .entries = depth(c),
+						 .lazy = !c->mapped && by_message(c)};
 	struct pair *p = calloc(1, sizeof(*p));
 
 	*error = p ? nvme_queue_create(&p->queue, &params) : -ENOMEM;
 	if (!*error) {
 		p->controller = c;
+		p->epoch = 1; /* so that a session that has asked for nothing is not in it */
 		*error = announce(c, p);
 		if (!*error)
 			return p;
@@ -144,12 +152,12 @@ static struct pair *least_used(struct controller *c)
 /* A pair of its own if there is room. */
 static struct pair *own_pair(struct controller *c, int *error)
 {
-	unsigned i = 0;
+	unsigned i = 0, most = c->mapped ? c->max_pairs : 1;
 
-	while (i < c->max_pairs && c->pairs[i])
+	while (i < most && c->pairs[i])
 		i++;
 	*error = -EBUSY;
-	if (i == c->max_pairs)
+	if (i == most)
 		return NULL;
 	c->pairs[i] = make_pair(c, (uint16_t)(i + 1), error);
 	return c->pairs[i];
@@ -220,10 +228,10 @@ static unsigned poll_pairs(struct pcidipc_poller *poller)
 	for (unsigned i = 0; i < c->max_pairs; i++) {
 		struct pair *p = c->pairs[i];
 
-		if (!p || (!p->queue.in_flight && !p->parked_first))
+		if (!p || (!p->queue.in_flight && !p->line_first))
 			continue;
 		n += nvme_queue_reap(&p->queue, BUDGET);
-		if (p->parked_first)
+		if (p->line_first)
 			command_resume(p);
 	}
 	return n;
@@ -242,6 +250,7 @@ static bool arm_pairs(struct pcidipc_poller *poller)
 {
 	struct controller *c = pcidipc_container_of(poller, struct controller, poller);
 
+	c->io_told = false;
 	if (c->io_masked) {
 		c->io_masked = false;
 		pcidipc_pci_unmask(c->pci, io_vector(c));
@@ -249,6 +258,11 @@ static bool arm_pairs(struct pcidipc_poller *poller)
 	return !anything_ready(c);
 }
 
+/*
+ * Masking pays when a second interrupt comes while we are awake. With one command in flight at a
+ * time we sleep for each: there would be a mask and an unmask for every interrupt, and none less. A
+ * state that lasts has to be masked at once.
+ */
 static void io_interrupt(struct pcidipc_watch *watch, unsigned events)
 {
 	struct controller *c = pcidipc_container_of(watch, struct controller, io_irq);
@@ -258,10 +272,11 @@ static void io_interrupt(struct pcidipc_watch *watch, unsigned events)
 		pcidipc_watch_remove(watch); /* pcid will tell us to end */
 		return;
 	}
-	if (!c->io_masked) {
+	if (!c->io_masked && (c->io_told || !by_message(c))) {
 		c->io_masked = true;
 		pcidipc_pci_mask(c->pci, io_vector(c));
 	}
+	c->io_told = true;
 	if (!io_vector(c))
 		nvme_queue_reap(&c->admin, ADMIN_ENTRIES);
 }

@@ -64,7 +64,7 @@ void nvme_queue_reset(struct nvme_queue *q)
 
 	memset(q->sq, 0, (size_t)entries * SQE_BYTES);
 	memset((void *)q->cq, 0, (size_t)entries * CQE_BYTES);
-	q->sq_tail = q->cq_head = 0;
+	q->sq_tail = q->cq_head = q->taken = 0;
 	q->phase = 1;
 	q->sq_doorbell.written = q->cq_doorbell.written = 0;
 	q->first_free = 0;
@@ -219,6 +219,28 @@ static void complete(struct nvme_queue *q, uint16_t cid, uint16_t status, uint32
 	c->done(c, status >> 1, result);
 }
 
+/*
+ * The controller needs the head only when it would run out of places. A lazy queue tells it when a
+ * quarter has been taken, and no later, or a whole round would look like nothing: a CQ that is full
+ * has then been told of, or gives us more to take. Where there are shadow doorbells the controller
+ * may look for itself, at no cost.
+ */
+static void tell_quarter(struct nvme_queue *q)
+{
+	if (!q->params.lazy || ++q->taken < q->params.entries / 4)
+		return;
+	q->taken = 0;
+	ring(q, &q->cq_doorbell, q->cq_head);
+}
+
+static void tell_taken(struct nvme_queue *q)
+{
+	if (!q->params.lazy)
+		ring(q, &q->cq_doorbell, q->cq_head);
+	else if (q->cq_doorbell.shadow)
+		__atomic_store_n(q->cq_doorbell.shadow, htole32(q->cq_head), __ATOMIC_RELEASE);
+}
+
 unsigned nvme_queue_reap(struct nvme_queue *q, unsigned budget)
 {
 	unsigned n = 0;
@@ -232,10 +254,11 @@ unsigned nvme_queue_reap(struct nvme_queue *q, unsigned budget)
 			q->cq_head = 0;
 			q->phase ^= 1;
 		}
+		tell_quarter(q);
 		complete(q, cid, status, result);
 		n++;
 	}
 	if (n)
-		ring(q, &q->cq_doorbell, q->cq_head);
+		tell_taken(q);
 	return n;
 }

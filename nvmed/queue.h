@@ -71,6 +71,7 @@ struct nvme_queue_params {
 	uint32_t list_bytes;   /* prp_list_bytes */
 	unsigned stride;       /* of doorbells, bytes */
 	uint16_t id;
+	bool lazy;	  /* tell the controller seldom what was taken from the CQ */
 	uint16_t entries; /* 2 to QUEUE_MOST_ENTRIES */
 };
 
@@ -88,6 +89,7 @@ struct nvme_queue {
 	struct nvme_command *commands;
 	uint16_t first_free;
 	uint16_t in_flight;
+	uint16_t taken; /* from the CQ, since the controller was told */
 };
 
 #define NVME_NO_COMMAND 0xffff

@@ -28,6 +28,7 @@ struct model_queue {
 	struct nvme_sqe *sq;
 	struct nvme_cqe *cq;
 	uint32_t entries, head, tail, cq_tail;
+	uint32_t cq_head; /* as far as it was told */
 	bool phase, exists;
 };
 
@@ -60,12 +61,14 @@ static struct model {
 	 * is written because the controller said that it sleeps. */
 	bool offers_dbbuf, awake;
 	volatile uint32_t *shadow, *event;
-	unsigned doorbells;
+	unsigned doorbells, cq_doorbells; /* of I/O queues */
+	unsigned overruns;		  /* completions that found their queue full */
 	/* Called in the middle of masking and unmasking. */
 	void (*at_mask)(void), (*at_unmask)(bool before);
 	unsigned masks, unmasks;
 	uint8_t lbads, mdts;
 	int irq[2];
+	uint32_t kind;		/* of interrupts; 0: MSI-X */
 	unsigned vectors, lost; /* allocated now; interrupts that had no vector to go to */
 	bool masked[2], pending[2];
 } m;
@@ -91,6 +94,9 @@ static void model_complete(unsigned qid, uint16_t cid, uint16_t status, uint32_t
 	struct model_queue *q = &m.queue[qid];
 	struct nvme_cqe *cqe = &q->cq[q->cq_tail];
 
+	if (m.shadow && qid)
+		m.event[2 * qid + 1] = q->cq_head = m.shadow[2 * qid + 1];
+	m.overruns += (q->cq_tail + 1) % q->entries == q->cq_head;
 	cqe->result = htole32(result);
 	cqe->cid = cid;
 	cqe->sq_id = (uint16_t)qid;
@@ -362,7 +368,10 @@ void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, u
 		model_address(&m.asq, value, offset == 0x2c);
 	else if (offset == 0x30 || offset == 0x34)
 		model_address(&m.acq, value, offset == 0x34);
-	else if (offset >= 0x1000 && m.csts & 1 && !(doorbell & 1)) {
+	else if (offset >= 0x1000 && m.csts & 1 && doorbell & 1) {
+		m.cq_doorbells += doorbell > 1;
+		m.queue[doorbell / 2].cq_head = (uint32_t)value;
+	} else if (offset >= 0x1000 && m.csts & 1) {
 		m.doorbells += doorbell > 1;
 		m.queue[doorbell / 2].tail = (uint32_t)value;
 		if (m.shadow && doorbell > 1)
@@ -404,6 +413,7 @@ int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned 
 	if (m.vectors_most && most > m.vectors_most)
 		most = m.vectors_most;
 	v->count = m.vectors = most;
+	v->kind = m.kind ? m.kind : RINGABI_IRQ_MSIX;
 	memset(m.masked, 0, sizeof(m.masked));
 	memset(m.pending, 0, sizeof(m.pending));
 	for (unsigned i = 0; i < most; i++)
@@ -485,7 +495,8 @@ int pcidipc_pci_unpublish(struct pcidipc_pci *pci, struct pcidipc_service *servi
 /* ---- block serving ---- */
 
 static unsigned disks_served, disks_removed, disks_changed;
-static struct pair *model_pair; /* of the session that asks */
+static struct share model_share; /* of the session that asks, where the request names none */
+#define model_pair model_share.pair
 
 int pcidipc_disk_serve(struct pcidipc_loop *l, struct pcidipc_disk *disk, int fd, int admin_fd)
 {
@@ -508,8 +519,7 @@ void pcidipc_disk_changed(struct pcidipc_disk *disk)
 
 void *pcidipc_block_session_priv(struct pcidipc_session *s)
 {
-	(void)s;
-	return &model_pair;
+	return s ? (void *)s : &model_share;
 }
 
 /* A request and what became of it. `enabled_then`: was the controller ready when it completed? */

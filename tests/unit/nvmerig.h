@@ -48,6 +48,7 @@ static void begin(void)
 	m.grant = 1;
 	m.acl = 3;
 	m.nsids[0] = 1;
+	model_share = (struct share){0};
 	disks_served = disks_removed = disks_changed = 0;
 	c = calloc(1, sizeof(*c));
 	c->tick_ns = 1000000;
@@ -65,6 +66,7 @@ static void start(void)
 
 static void finish(void)
 {
+	CU_ASSERT_EQUAL(m.overruns, 0);
 	pcidipc_timer_cancel(&c->watchdog);
 	pcidipc_watch_remove(&c->admin_irq);
 	pcidipc_watch_remove(&c->io_irq);

@@ -279,6 +279,7 @@ static void limit_aborts(uint8_t acl, unsigned expect)
 	begin();
 	m.acl = acl;
 	start();
+	c->mapped = true; /* a pair for each */
 	pairs[0] = model_pair;
 	flag = false;
 	pcidipc_spawn(c->loop, get_task, &pairs[1]);
@@ -348,6 +349,7 @@ static void reset_in_get(uint8_t held)
 
 	begin();
 	start();
+	c->mapped = true; /* a pair for each */
 	m.hold_opcode = MODEL_HOLD | held;
 	flag = false;
 	pcidipc_spawn(c->loop, get_task, &p);
@@ -384,6 +386,7 @@ static void test_get_in_reset(void)
 	begin();
 	m.offers_dbbuf = true;
 	start();
+	c->mapped = true; /* a pair for each */
 	m.csts |= CSTS_FATAL;
 	m.hold_opcode = MODEL_HOLD | nvme_admin_dbbuf;
 	flag = false;
@@ -410,6 +413,7 @@ static void reset_in_put(uint8_t held)
 
 	begin();
 	start();
+	c->mapped = true; /* a pair for each */
 	flag = false;
 	pcidipc_spawn(c->loop, get_task, &p);
 	until(&flag);

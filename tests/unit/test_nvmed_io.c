@@ -281,6 +281,58 @@ static void test_doorbell_buffers_reset(void)
 	finish();
 }
 
+/* Of completions the controller is told when a quarter of the queue has been taken, where that
+ * costs a request and an interrupt is a message; else at once. */
+static void completions_told(uint32_t kind, bool shadow, unsigned expect)
+{
+	begin();
+	m.kind = kind;
+	m.offers_dbbuf = shadow;
+	start();
+	CU_ASSERT_EQUAL(c->pairs[0]->queue.params.entries, 64);
+	for (unsigned i = 0; i < 384; i++)
+		CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+	CU_ASSERT_EQUAL(m.cq_doorbells, expect);
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+	if (shadow) /* it may look at any time */
+		CU_ASSERT_EQUAL(m.shadow[3], 385 % 64);
+	finish();
+}
+
+static void test_completions_told(void)
+{
+	completions_told(RINGABI_IRQ_MSIX, false, 24);
+	completions_told(RINGABI_IRQ_MSIX, true, 24);
+	completions_told(RINGABI_IRQ_MSI, false, 384);
+}
+
+/* As many at once as there are places: with what was taken before they make a whole round, after
+ * which the head is where it was. The controller must not think that nothing was taken. */
+static void test_whole_round(void)
+{
+	struct asked a[63];
+
+	begin();
+	m.offers_dbbuf = true;
+	c->io_limit = 1000000;
+	start();
+	for (unsigned round = 0; round < 130; round++) {
+		CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+		m.hold_io = true;
+		for (unsigned i = 0; i < 63; i++)
+			ask(&a[i], 1);
+		m.hold_io = false;
+		while (m.nheld)
+			model_answer_held(0, 0);
+		CU_ASSERT_EQUAL(nvme_queue_reap(&c->pairs[0]->queue, 64), 63);
+		for (unsigned i = 0; i < 63; i++) {
+			CU_ASSERT(a[i].done);
+			free(a[i].rq);
+		}
+	}
+	finish();
+}
+
 /* ---- interrupts ---- */
 
 static unsigned moments; /* how often the hook may still answer one */
@@ -306,29 +358,41 @@ static void answer_after(bool before)
 }
 
 /*
- * `n` commands in flight; the first is answered, and each further one at the worst moment: while
- * the driver masks, unmasks, or has just unmasked. None is forgotten.
+ * 50 commands in flight; as many are answered as it takes to make the driver mask (two messages, or
+ * one interrupt that is a state), and each time one more at the worst moment: while it masks,
+ * unmasks, or has just unmasked. None is forgotten.
  */
-static void race(void (*at_mask)(void), void (*at_unmask)(bool before), unsigned vectors)
+static void race(void (*at_mask)(void), void (*at_unmask)(bool before), unsigned vectors,
+		 uint32_t kind)
 {
+	bool messages = vectors == 2 && kind == RINGABI_IRQ_MSIX;
 	struct asked a[50];
 
 	begin();
 	m.vectors_most = vectors;
+	m.kind = kind;
+	c->io_limit = 1000000;
 	start();
 	m.hold_io = true;
 	for (unsigned i = 0; i < 50; i++)
 		ask(&a[i], 1);
 	m.at_mask = at_mask;
 	m.at_unmask = at_unmask;
-	c->io_limit = 1000000;
-	for (unsigned i = 0; i < 50; i++) {
-		unsigned held = m.nheld;
+	while (m.nheld) {
+		unsigned held = m.nheld, enough = messages ? 3 : 2;
 
-		moments = 1;
+		UNTIL(!c->io_told); /* it went to sleep */
+		moments = 2; /* one of them in the hook */
 		answer_one();
-		moments = 1; /* and one more in the hook */
-		UNTIL(m.nheld <= held - 2 || !m.nheld);
+		while (messages && !c->io_told)
+			pcidipc_loop_turn(c->loop, false);
+		if (messages && m.nheld) {
+			moments = 2;
+			answer_one();
+			while (!c->io_masked)
+				pcidipc_loop_turn(c->loop, false);
+		}
+		UNTIL(m.nheld + enough <= held || !m.nheld);
 	}
 	for (unsigned i = 0; i < 50; i++) {
 		until(&a[i].done);
@@ -341,11 +405,41 @@ static void race(void (*at_mask)(void), void (*at_unmask)(bool before), unsigned
 	finish();
 }
 
+static void race_everywhere(unsigned vectors, uint32_t kind)
+{
+	race(answer_one, NULL, vectors, kind);
+	race(NULL, answer_before, vectors, kind);
+	race(NULL, answer_after, vectors, kind);
+}
+
 static void test_races(void)
 {
-	race(answer_one, NULL, 2);
-	race(NULL, answer_before, 2);
-	race(NULL, answer_after, 2);
+	race_everywhere(2, RINGABI_IRQ_MSIX);
+	race_everywhere(2, RINGABI_IRQ_MSI);
+}
+
+static unsigned masks_of(uint32_t kind, unsigned reads)
+{
+	unsigned masks;
+
+	begin();
+	m.kind = kind;
+	start();
+	for (unsigned i = 0; i < reads; i++) {
+		UNTIL(!c->io_told); /* asleep: the clock of timeouts wakes it */
+		CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+	}
+	masks = m.masks;
+	finish();
+	return masks;
+}
+
+/* One command at a time: a mask would spare no interrupt. But one that is a state must be masked.
+ */
+static void test_no_masks(void)
+{
+	CU_ASSERT_EQUAL(masks_of(RINGABI_IRQ_MSIX, 50), 0);
+	CU_ASSERT(masks_of(RINGABI_IRQ_MSI, 50) >= 1);
 }
 
 /* One vector for both kinds of queues: events, admin commands and I/O all get through it. */
@@ -353,9 +447,7 @@ static void test_one_vector(void)
 {
 	struct ringabi_block_health h;
 
-	race(answer_one, NULL, 1);
-	race(NULL, answer_before, 1);
-	race(NULL, answer_after, 1);
+	race_everywhere(1, RINGABI_IRQ_MSIX);
 	begin();
 	m.vectors_most = 1;
 	start();
@@ -412,6 +504,7 @@ static void test_sharing(void)
 
 	begin();
 	start();
+	c->mapped = true;
 	p[0] = model_pair;
 	for (unsigned i = 1; i < 5; i++)
 		p[i] = get();
@@ -434,6 +527,22 @@ static void test_sharing(void)
 	p[1] = get(); /* its own again */
 	CU_ASSERT_PTR_NOT_EQUAL(p[1], p[0]);
 	CU_ASSERT_EQUAL(m.creates, 6);
+	finish();
+}
+
+/* Where each register write is a request, one queue for all. */
+static void test_one_pair(void)
+{
+	begin();
+	start();
+	for (unsigned i = 0; i < 5; i++)
+		CU_ASSERT_PTR_EQUAL(get(), model_pair);
+	CU_ASSERT_EQUAL(model_pair->users, 6);
+	CU_ASSERT_EQUAL(m.creates, 2);
+	for (unsigned i = 0; i < 5; i++)
+		put(model_pair);
+	CU_ASSERT_EQUAL(m.deletes, 0);
+	CU_ASSERT_EQUAL(done(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
 	finish();
 }
 
@@ -537,9 +646,13 @@ int main(void)
 	CU_add_test(suite, "pass-through that hangs", test_passthrough_hangs);
 	CU_add_test(suite, "shadow doorbells", test_doorbell_buffers);
 	CU_add_test(suite, "shadow doorbells after a reset", test_doorbell_buffers_reset);
+	CU_add_test(suite, "when completions are told of", test_completions_told);
+	CU_add_test(suite, "a whole round of completions", test_whole_round);
 	CU_add_test(suite, "completions while masking and unmasking", test_races);
+	CU_add_test(suite, "no masks where each command has its interrupt", test_no_masks);
 	CU_add_test(suite, "one vector for all", test_one_vector);
 	CU_add_test(suite, "pairs are shared", test_sharing);
+	CU_add_test(suite, "one pair for all", test_one_pair);
 	CU_add_test(suite, "a list of 2500 namespaces", test_long_list);
 	CU_add_test(suite, "full lists", test_full_list);
 	CU_add_test(suite, "a warning is told once", test_warnings);
