@@ -20,6 +20,8 @@ struct progress {
 	int error;
 };
 
+_Static_assert(sizeof(struct progress) <= COMMAND_IO_BYTES, "it does not fit");
+
 static struct progress *progress(struct pcidipc_block_io *io)
 {
 	return (void *)io->driver;

@@ -88,7 +88,7 @@ int disk_publish(struct namespace *ns)
 	snprintf(disk->name, sizeof(disk->name), "%s", ns->service.name);
 	disk->max_sessions = 1024;
 	disk->max_sq_entries = 1024;
-	disk->io_bytes = 128;
+	disk->io_bytes = COMMAND_IO_BYTES;
 	disk->session_bytes = sizeof(struct share);
 	disk->driver = ns;
 	disk->submit = submit;

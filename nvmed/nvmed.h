@@ -181,6 +181,7 @@ void share_line_up(struct share *share);
 struct share *share_next(struct pair *pair);
 
 /* command.c */
+#define COMMAND_IO_BYTES 48 /* what it keeps of each request: a client of depth 128 has 128 */
 int command_submit(struct pcidipc_block_io *io);
 void command_resume(struct pair *pair);
 
