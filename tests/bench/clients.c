@@ -4,9 +4,11 @@
 #include "measurements.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "rig.h"
+#include "serialdisk.h"
 
 #define ROUND_NS 200000000
 #define BYTES 512
@@ -20,10 +22,11 @@ static void sleep_ns(long ns)
 	nanosleep(&t, NULL);
 }
 
-static int spawn_clients(struct client_process *clients, unsigned n, uint32_t depth)
+static int spawn_clients(struct client_process *clients, const char *disk, unsigned n,
+			 uint32_t depth)
 {
 	for (unsigned i = 0; i < n; i++) {
-		int ret = client_spawn(&clients[i], rig.disk, BYTES, depth);
+		int ret = client_spawn(&clients[i], disk, BYTES, depth);
 
 		if (!ret)
 			continue;
@@ -86,34 +89,58 @@ static void teardown(void *state)
 	(void)state;
 }
 
-/* Connected in the round: clients that only are there must not slow the other measurements. */
-static int total(void *state, double *results)
+static int total_of(const char *disk, unsigned n, double *result)
 {
-	unsigned n = *(const unsigned *)state;
 	struct client_process clients[MAX_CLIENTS];
-	int ret = spawn_clients(clients, n, IN_FLIGHT / n);
+	int ret = spawn_clients(clients, disk, n, IN_FLIGHT / n);
 
 	if (ret)
 		return ret;
-	ret = run_clients(clients, n, n, &results[0]);
+	ret = run_clients(clients, n, n, result);
 	for (unsigned i = 0; i < n; i++)
 		client_kill(&clients[i]);
 	return ret;
 }
 
-#define TOTAL(n, text)                                                                           \
-	const struct bench_measurement bench_clients_##n = {                                     \
-		.values = (const struct bench_value[]){{"nvme_clients_" #n "_iops", text, "/s"}, \
-						       {0}},                                     \
-		.arg = &(const unsigned){n},                                                     \
-		.setup = setup,                                                                  \
-		.round = total,                                                                  \
-		.teardown = teardown,                                                            \
+/* Connected in the round: clients that only are there must not slow the other measurements. */
+static int total(void *state, double *results)
+{
+	return total_of(rig.disk, *(const unsigned *)state, &results[0]);
+}
+
+/* The same on a disk that costs no CPU: what is left is the clients' own. */
+static int serial_total(void *state, double *results)
+{
+	struct bench_process disk;
+	char path[RIG_PATH];
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/serial", bench_options.tmp);
+	ret = serial_disk_start(&disk, path);
+	if (ret)
+		return ret;
+	ret = total_of(path, *(const unsigned *)state, &results[0]);
+	bench_kill(&disk);
+	unlink(path);
+	return ret;
+}
+
+#define TOTAL(variable, key, n, run, text)                                              \
+	const struct bench_measurement variable = {                                     \
+		.values = (const struct bench_value[]){{key "_iops", text, "/s"}, {0}}, \
+		.arg = &(const unsigned){n},                                            \
+		.setup = setup,                                                         \
+		.round = run,                                                           \
+		.teardown = teardown,                                                   \
 	}
 
-TOTAL(1, "reads of 1 client, 128 in flight");
-TOTAL(8, "reads of 8 clients, 128 in flight");
-TOTAL(64, "reads of 64 clients, 128 in flight");
+TOTAL(bench_clients_1, "nvme_clients_1", 1, total, "reads of 1 client, 128 in flight");
+TOTAL(bench_clients_8, "nvme_clients_8", 8, total, "reads of 8 clients, 128 in flight");
+TOTAL(bench_clients_64, "nvme_clients_64", 64, total, "reads of 64 clients, 128 in flight");
+TOTAL(bench_serial_1, "serial_clients_1", 1, serial_total, "1 client of a disk that costs no CPU");
+TOTAL(bench_serial_8, "serial_clients_8", 8, serial_total, "8 clients of one that costs no CPU");
+TOTAL(bench_serial_64, "serial_clients_64", 64, serial_total,
+      "64 clients of one that costs no CPU");
 
 /* ---- one at depth 1, beside another ---- */
 

@@ -22,6 +22,7 @@ extern const struct bench_measurement bench_nvme_512_1, bench_nvme_512_32, bench
 extern const struct bench_measurement bench_nvme_4k_1, bench_nvme_4k_32, bench_nvme_4k_128;
 /* clients.c */
 extern const struct bench_measurement bench_clients_1, bench_clients_8, bench_clients_64;
+extern const struct bench_measurement bench_serial_1, bench_serial_8, bench_serial_64;
 extern const struct bench_measurement bench_beside_equal, bench_beside_greedy;
 /* footprint.c */
 extern const struct bench_measurement bench_memory, bench_idle, bench_start;
