@@ -86,7 +86,8 @@ int disk_publish(struct namespace *ns)
 	if (ret)
 		return ret;
 	snprintf(disk->name, sizeof(disk->name), "%s", ns->service.name);
-	disk->max_sessions = 1024;
+	disk->max_sessions = MAX_SESSIONS;
+	disk->users = &ns->controller->users;
 	disk->max_sq_entries = 1024;
 	disk->io_bytes = COMMAND_IO_BYTES;
 	disk->session_bytes = sizeof(struct share);

@@ -92,7 +92,8 @@ static int watch_signals(struct pcidipc_loop *loop)
 
 static void usage(FILE *to)
 {
-	fputs("Usage: nvmed [-v] [--timeout SECONDS] [--help] [--version]\n"
+	fputs("Usage: nvmed [-v] [--timeout SECONDS] [--user-connections N] [--user-pools N]\n"
+	      "             [--user-pool-gib N] [--user-dma-mib N] [--help] [--version]\n"
 	      "Drives one NVMe controller. pcid starts it and hands it the function; see "
 	      "pcid(8).\n",
 	      to);
@@ -115,16 +116,28 @@ static int parse(int argc, char **argv)
 {
 	static const struct option options[] = {{"verbose", no_argument, NULL, 'v'},
 						{"timeout", required_argument, NULL, 't'},
+						{"user-connections", required_argument, NULL,
+						 OPTION_USER_CONNECTIONS},
+						{"user-pools", required_argument, NULL,
+						 OPTION_USER_POOLS},
+						{"user-pool-gib", required_argument, NULL,
+						 OPTION_USER_POOL_GIB},
+						{"user-dma-mib", required_argument, NULL,
+						 OPTION_USER_DMA_MIB},
 						{"help", no_argument, NULL, 'h'},
 						{"version", no_argument, NULL, 'V'},
 						{0}};
 	enum pcidipc_log_level level = PCIDIPC_NOTICE;
 	int option;
 
+	limits_default(&controller.users);
 	while ((option = getopt_long(argc, argv, "vt:hV", options, NULL)) != -1) {
 		if (option == 'v')
 			level = level < PCIDIPC_DEBUG ? level + 1 : level;
 		else if (option == 't' && !set_timeout(optarg))
+			continue;
+		else if (option >= OPTION_USER_CONNECTIONS &&
+			 !limits_set(&controller.users, option, optarg))
 			continue;
 		else if (option == 'h')
 			return usage(stdout), 0;

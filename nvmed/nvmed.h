@@ -12,6 +12,7 @@
 
 #define MAX_NAMESPACES 128
 #define MAX_PAIRS 64
+#define MAX_SESSIONS 1024 /* of a disk */
 #define MAX_EVENTS 4 /* Asynchronous Event Requests outstanding */
 #define ADMIN_ENTRIES 32
 #define IO_ENTRIES 128
@@ -24,6 +25,7 @@
 struct controller {
 	struct pcidipc_loop *loop;
 	struct pcidipc_pci *pci;
+	struct pcidipc_users users; /* of all disks */
 	const char *address;
 	struct pcidipc_mmio bar;
 	struct pcidipc_dma dma;
@@ -196,5 +198,16 @@ void namespaces_stop(struct controller *c);
 
 /* disk.c (tasks) */
 int disk_publish(struct namespace *ns);
+
+/* limits.c: what one user's clients may have */
+enum {
+	OPTION_USER_CONNECTIONS = 0x100,
+	OPTION_USER_POOLS,
+	OPTION_USER_POOL_GIB,
+	OPTION_USER_DMA_MIB,
+};
+void limits_default(struct pcidipc_users *users);
+/* One of these options. -EINVAL, with a message: not a number within its range. */
+int limits_set(struct pcidipc_users *users, int option, const char *text);
 
 #endif

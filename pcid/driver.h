@@ -159,6 +159,7 @@ struct pcid_spawn {
 	int channel;	    /* becomes fd 3: $PCID_CLIENT_CHANNEL */
 	int parent_channel; /* becomes fd 4: $PCID_PARENT_CHANNEL, or -1 */
 	int output;	    /* standard output and error */
+	uint64_t dma_quota; /* bytes that its device may reach, for $PCID_DMA_QUOTA_MIB */
 	uid_t uid;	    /* PCID_KEEP_ID: stay */
 	gid_t gid;
 	enum pcid_sandbox sandbox; /* what its library is told */
@@ -228,6 +229,8 @@ int pcid_pool_attach(struct pcidipc_session *session, struct pcidipc_pool_view *
 int pcid_pool_map(struct pcidipc_session *session, struct pcidipc_pool_view *view, uint64_t offset,
 		  uint64_t bytes);
 void pcid_pool_detach(struct pcidipc_session *session, struct pcidipc_pool_view *view);
+/* Bytes that may be mapped for it at most, however little other drivers have. */
+uint64_t pcid_dma_quota(const struct pcid_driver *d);
 
 /* ---- service.c ---- */
 

@@ -74,6 +74,13 @@ int pcid_pool_attach(struct pcidipc_session *session, struct pcidipc_pool_view *
 
 /* ---- map ---- */
 
+uint64_t pcid_dma_quota(const struct pcid_driver *d)
+{
+	uint64_t user = d->pcid->config->user_dma_quota;
+
+	return d->stanza->dma_quota < user ? d->stanza->dma_quota : user;
+}
+
 static uint64_t mapped_for_user(struct pcid_driver *d)
 {
 	uint64_t sum = 0;

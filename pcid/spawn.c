@@ -56,7 +56,7 @@ struct status {
 
 struct environment {
 	char *entry[MAX_ENV + 1];
-	char channel[32], parent[32], sandbox[32];
+	char channel[32], parent[32], sandbox[32], quota[48];
 };
 
 static bool wanted(const char *entry)
@@ -91,6 +91,10 @@ static void make_environment(struct environment *env, const struct pcid_spawn *s
 	snprintf(env->sandbox, sizeof(env->sandbox), "PCID_SANDBOX=%s",
 		 pcid_sandbox_name(spawn->sandbox));
 	env->entry[n++] = env->sandbox;
+	snprintf(env->quota, sizeof(env->quota), "PCID_DMA_QUOTA_MIB=%llu",
+		 (unsigned long long)spawn->dma_quota >> 20);
+	if (spawn->dma_quota)
+		env->entry[n++] = env->quota;
 	env->entry[n] = NULL;
 }
 

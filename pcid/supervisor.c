@@ -224,6 +224,7 @@ static int spawn_process(struct pcid_driver *d, int channel, int parent_channel)
 		.args = d->stanza->args,
 		.channel = channel,
 		.parent_channel = parent_channel,
+		.dma_quota = d->function ? pcid_dma_quota(d) : 0,
 		.uid = d->stanza->uid,
 		.gid = d->stanza->gid,
 		.sandbox = d->stanza->sandbox,

@@ -144,6 +144,7 @@ static void fill_scheme(struct pcidipc_disk *disk)
 		.max_sq_entries = disk->max_sq_entries,
 		.max_cq_entries = cq_entries(disk->max_sq_entries),
 		.max_sessions = disk->max_sessions,
+		.users = disk->users,
 		.request_bytes = (uint32_t)sizeof(struct pcidipc_block_io) + disk->io_bytes,
 		.session_bytes = (uint32_t)sizeof(struct block_session) + disk->session_bytes,
 		.driver = disk,

@@ -29,12 +29,12 @@ static void listen_again(struct pcidipc_timer *timer)
 }
 
 /* One answer that it cannot mistake, and no session: so much for the one who comes too many. */
-static void turn_away(int channel)
+static void turn_away(int channel, int error)
 {
 	struct ringabi_msg asked = {.type = RINGABI_MSG_HELLO};
 	struct ringabi_hello_reply reply = {0};
 
-	pcidipc_channel_reply(channel, &asked, &reply.msg, sizeof(reply), -EMFILE, NULL, 0);
+	pcidipc_channel_reply(channel, &asked, &reply.msg, sizeof(reply), error, NULL, 0);
 	close(channel);
 }
 
@@ -56,7 +56,9 @@ static void incoming(struct pcidipc_watch *watch, unsigned events)
 		pcidipc_log_ratelimited(PCIDIPC_WARNING,
 					"%s: %u connections, the limit; one more turned away",
 					l->scheme->name, l->scheme->max_sessions);
-		turn_away(fd);
+		turn_away(fd, -EMFILE);
+	} else if (!users_admit(scheme_users(l->scheme), users_peer(fd), l->scheme->name)) {
+		turn_away(fd, -EDQUOT);
 	} else if (!pcidipc_session_create(l->loop, l->scheme, fd, l->session_flags, &s)) {
 		session_expect_hello(s);
 	}

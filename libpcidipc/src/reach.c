@@ -121,6 +121,8 @@ static void forget_pool(struct pcidipc_session *s, struct session_pool *pool)
 {
 	s->pools[pool->view.index] = NULL;
 	s->pool_bytes -= pool->view.bytes;
+	users_give_memory(s->user, pool->mapped_bytes);
+	users_give_pool(s->user, pool->view.bytes);
 	free_pool(pool);
 }
 
@@ -131,11 +133,15 @@ int reach_attach(struct pcidipc_session *s, const struct ringabi_attach_pool *m,
 	struct session_pool *pool;
 	int ret = check_pool(s, m, fd);
 
+	if (!ret)
+		ret = users_take_pool(s->user, m->bytes, s->scheme->name);
 	if (ret)
 		return ret;
 	pool = new_pool(s, m->index, m->bytes, fd);
-	if (!pool)
+	if (!pool) {
+		users_give_pool(s->user, m->bytes);
 		return -ENOMEM;
+	}
 	pool->users_before = 0;
 	s->pools[m->index] = pool;
 	s->pool_bytes += m->bytes;
@@ -191,20 +197,33 @@ static bool range_mapped(const struct pcidipc_pool_view *pool, uint64_t first, u
 	return true;
 }
 
-/* Task. The whole chunk is mapped, so that this happens once per 32 MiB. */
+static uint64_t chunk_bytes(const struct session_pool *pool, uint64_t chunk)
+{
+	uint64_t left = pool->view.bytes - chunk * RINGABI_POOL_CHUNK;
+
+	return left < RINGABI_POOL_CHUNK ? left : RINGABI_POOL_CHUNK;
+}
+
+/* Task. The whole chunk is mapped, so that this happens once per 32 MiB. Charged before the driver
+ * is asked, which awaits: two at once must not both fit. */
 static int map_chunk(struct pcidipc_session *s, struct session_pool *pool, uint64_t chunk)
 {
-	uint64_t offset = chunk * RINGABI_POOL_CHUNK;
-	uint64_t left = pool->view.bytes - offset;
+	uint64_t bytes = chunk_bytes(pool, chunk);
 	int ret;
 
 	if (chunk_mapped(&pool->view, chunk))
 		return 0;
-	ret = s->scheme->pool_map(s, &pool->view, offset,
-				  left < RINGABI_POOL_CHUNK ? left : RINGABI_POOL_CHUNK);
-	if (!ret)
-		pool->view.chunks[chunk / 64] |= 1ull << (chunk % 64);
-	return ret;
+	ret = users_take_memory(s->user, bytes, s->scheme->name);
+	if (ret)
+		return ret;
+	ret = s->scheme->pool_map(s, &pool->view, chunk * RINGABI_POOL_CHUNK, bytes);
+	if (ret) {
+		users_give_memory(s->user, bytes);
+		return ret;
+	}
+	pool->mapped_bytes += bytes;
+	pool->view.chunks[chunk / 64] |= 1ull << (chunk % 64);
+	return 0;
 }
 
 /* Task. */
@@ -313,19 +332,15 @@ int pcidipc_request_map(struct pcidipc_request *rq, uint32_t index, uint64_t off
 
 /* ---- the two commands of every interface ---- */
 
+/* Whole chunks, as when a request needs them: what is mapped is charged once, whoever asked. */
 static void map_task(void *arg)
 {
 	struct pcidipc_request *rq = arg;
 	struct pcidipc_session *s = rq->session;
 	struct session_pool *pool =
 		s->pools[rq->sqe.buf_index]; /* not detached before this request is done */
-	int ret = -ECANCELED;
 
-	pcidipc_task_lock(&pool->growing);
-	if (!s->ending)
-		ret = s->scheme->pool_map(s, &pool->view, rq->sqe.addr, rq->sqe.len);
-	pcidipc_task_unlock(&pool->growing);
-	pcidipc_complete(rq, ret);
+	pcidipc_complete(rq, grow(s, pool, rq->sqe.addr, rq->sqe.len));
 }
 
 static int check_map(struct pcidipc_request *rq)

@@ -9,6 +9,8 @@
 #include <pcidipc/scheme.h>
 #include <pcidipc/task.h>
 
+#include "users.h"
+
 #define SESSION_BUDGET 32     /* requests taken per session and turn: nobody starves the others */
 #define SESSION_MAX_PACKETS 8 /* unanswered messages that a consumer may have */
 
@@ -30,6 +32,7 @@ enum request_state {
 struct session_pool {
 	struct pcidipc_pool_view view;
 	struct pcidipc_task_mutex growing;
+	uint64_t mapped_bytes; /* charged to the user */
 	uint64_t users_before; /* requests whose order is lower may use it: none while it is
 				  attached, all, or those before its detach */
 };
@@ -85,6 +88,7 @@ struct pcidipc_session {
 	struct pcidipc_watch watch;
 	int channel;
 	int pid;
+	struct user *user;
 	uint32_t flags, open_flags;
 	bool greeted, opened, ringed, ending, control_busy;
 	struct pcidipc_timer hello; /* runs until there is one */
@@ -134,6 +138,7 @@ void control_ready(struct pcidipc_watch *watch, unsigned events);
 void control_drop(struct pcidipc_session *s);
 int session_make_ring(struct pcidipc_session *s, uint32_t sq, uint32_t cq, int *fd);
 /* session.c */
+struct pcidipc_users *scheme_users(struct pcidipc_scheme *scheme);
 void session_expect_hello(struct pcidipc_session *s);
 void session_publish(struct pcidipc_session *s);
 void session_publish_soon(struct pcidipc_session *s);

@@ -56,6 +56,11 @@ int pcidipc_session_pid(const struct pcidipc_session *s)
 	return s->pid;
 }
 
+unsigned pcidipc_session_uid(const struct pcidipc_session *s)
+{
+	return s->user->uid;
+}
+
 void pcidipc_session_stats(const struct pcidipc_session *s, struct pcidipc_session_stats *stats)
 {
 	*stats = (struct pcidipc_session_stats){.sqes = s->ring.sq_head,
@@ -185,6 +190,15 @@ static void prepare_scheme(struct pcidipc_scheme *scheme)
 		pcidipc_list_init(&scheme->sessions);
 }
 
+/* Half, so that there is always room for another user. */
+struct pcidipc_users *scheme_users(struct pcidipc_scheme *scheme)
+{
+	if (scheme->users)
+		return scheme->users;
+	scheme->own_users.max_sessions = (scheme->max_sessions + 1) / 2;
+	return &scheme->own_users;
+}
+
 static int peer_pid(int channel)
 {
 	struct ucred cred;
@@ -208,6 +222,9 @@ int pcidipc_session_create(struct pcidipc_loop *loop, struct pcidipc_scheme *sch
 	s->channel = channel;
 	s->flags = session_flags;
 	s->pid = peer_pid(channel);
+	s->user = users_enter(scheme_users(scheme), users_peer(channel));
+	if (!s->user)
+		goto fail;
 	ret = pcidipc_watch_add(loop, &s->watch, channel, EPOLLIN, control_ready);
 	if (ret)
 		goto fail;
@@ -218,6 +235,8 @@ int pcidipc_session_create(struct pcidipc_loop *loop, struct pcidipc_scheme *sch
 		*out = s;
 	return 0;
 fail:
+	if (s && s->user)
+		users_leave(s->user);
 	free(s);
 	close(channel);
 	return ret;
@@ -335,6 +354,7 @@ static void end_task(void *arg)
 	pcidipc_defer_cancel(&s->publish);
 	pcidipc_list_remove(&s->link);
 	s->scheme->nsessions--;
+	users_leave(s->user);
 	pcidipc_producer_ring_unmap(&s->ring);
 	close(s->channel);
 	free_requests(s);

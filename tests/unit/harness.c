@@ -22,6 +22,7 @@ unsigned rig_loop_flags;
 static struct {
 	struct pcidipc_loop *loop;
 	struct pcidipc_scheme scheme;
+	struct pcidipc_users users;
 	struct pcidipc_listener *listener;
 	struct rig_knobs *knobs;
 	struct pcidipc_request *held;
@@ -208,6 +209,7 @@ static void produce(int fd, const struct rig_params *params)
 {
 	int ret = pcidipc_loop_create(rig_loop_flags, &p.loop);
 
+	p.users = params->users;
 	p.scheme = (struct pcidipc_scheme){
 		.name = "rig",
 		.interface = RIG_INTERFACE,
@@ -216,6 +218,7 @@ static void produce(int fd, const struct rig_params *params)
 		.max_sq_entries = params->sq_entries ? params->sq_entries : 256,
 		.max_cq_entries = params->cq_entries ? params->cq_entries : 512,
 		.max_sessions = params->max_sessions ? params->max_sessions : 16,
+		.users = params->own_limits ? NULL : &p.users,
 		.hello_ms = params->hello_ms,
 		.max_pool_bytes = params->max_pool_bytes,
 		.open = open_session,

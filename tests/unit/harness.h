@@ -53,6 +53,8 @@ struct rig_params {
 	uint32_t max_sessions;		 /* 0: 16 */
 	uint32_t hello_ms;		 /* 0: the library's */
 	uint64_t max_pool_bytes;	 /* 0: the library's */
+	struct pcidipc_users users;	 /* one user's limits; 0: none */
+	bool own_limits;		 /* the library's, if a scheme says nothing */
 };
 
 struct rig {

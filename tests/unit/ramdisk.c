@@ -27,6 +27,7 @@ struct driver {
 	struct ramdisk_shared *shared;
 	struct pcidipc_loop *loop;
 	struct pcidipc_disk disk;
+	struct pcidipc_users users; /* without limits */
 	struct pcidipc_watch commands;
 	struct pcidipc_deferred later;
 	struct pcidipc_request *held, *finished; /* linked by next, newest first */
@@ -350,6 +351,7 @@ static int drive(struct ramdisk *rd)
 	*disk = (struct pcidipc_disk){.info = rd->shared->info,
 				      .name = "disk/ram0",
 				      .max_sessions = RAMDISK_MAX_SESSIONS,
+				      .users = &driver.users,
 				      .max_sq_entries = 256,
 				      .io_bytes = sizeof(struct ram_io),
 				      .session_bytes = sizeof(uint64_t),

@@ -54,6 +54,7 @@ struct pcidipc_disk {
 	struct ringabi_block_info info; /* max_bytes 0: no limit but 1 GiB */
 	char name[RINGABI_NAME_BYTES];	/* of the published service, for messages */
 	uint32_t max_sessions;
+	struct pcidipc_users *users; /* see struct pcidipc_scheme */
 	uint32_t max_sq_entries;
 	uint32_t io_bytes;
 	uint32_t session_bytes;

@@ -13,6 +13,7 @@
 #include <pcidipc/channel.h>
 #include <pcidipc/loop.h>
 #include <pcidipc/ring.h>
+#include <pcidipc/users.h>
 
 struct pcidipc_scheme;
 struct pcidipc_session;
@@ -69,7 +70,10 @@ struct pcidipc_scheme {
 	uint32_t hello_ms;	 /* from a listener's accept to the hello; 0: PCIDIPC_HELLO_MS */
 	uint32_t max_sq_entries; /* powers of two */
 	uint32_t max_cq_entries;
-	uint32_t max_sessions;
+	uint32_t max_sessions; /* of all users */
+	/* What one user may have of it, or of several schemes together. NULL: half of max_sessions,
+	 * and no limit for the rest. */
+	struct pcidipc_users *users;
 	uint32_t request_bytes; /* of priv */
 	uint32_t session_bytes; /* of pcidipc_session_priv, zeroed */
 	void *driver;
@@ -103,6 +107,7 @@ struct pcidipc_scheme {
 
 	/* The library's; zero them. */
 	struct pcidipc_list sessions;
+	struct pcidipc_users own_users;
 	uint32_t nsessions;
 };
 
@@ -114,7 +119,8 @@ int pcidipc_listen(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int
 		   uint32_t session_flags, struct pcidipc_listener **listener);
 /* Stop accepting. Sessions go on. */
 void pcidipc_listener_close(struct pcidipc_listener *listener);
-/* Serve one connected channel, which it takes over, on failure too. */
+/* Serve one connected channel, which it takes over, on failure too. Limits on connections are the
+ * listener's affair: here they do not hold. */
 int pcidipc_session_create(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int channel,
 			   uint32_t session_flags, struct pcidipc_session **session);
 /* Create a listening SOCK_SEQPACKET socket, replacing a dead one at `path`. Returns the fd. */
@@ -128,6 +134,8 @@ uint32_t pcidipc_session_open_flags(const struct pcidipc_session *session);
 int pcidipc_session_channel(const struct pcidipc_session *session);
 /* The pid of the consumer when it connected, for messages. */
 int pcidipc_session_pid(const struct pcidipc_session *session);
+/* Its user then. */
+unsigned pcidipc_session_uid(const struct pcidipc_session *session);
 /*
  * End a session from this side (-errno for the log): no more requests are taken, pending ones are
  * canceled, then close is called. Sessions of a scheme end by themselves when their consumer goes.
