@@ -53,7 +53,7 @@ enum ringabi_msg_type {
 /*
  * HELLO. Errors: -EPROTO (magic, size), -EPROTONOSUPPORT (major version or interface),
  * -EINVAL (unknown open flag), -EBUSY (exclusive), -ENODEV (the service is gone),
- * -EMFILE (too many connections).
+ * -EMFILE (too many connections), -EDQUOT (too many of this user).
  */
 struct ringabi_hello {
 	struct ringabi_msg msg;
@@ -96,7 +96,7 @@ RINGABI_SIZE(ringabi_attach_ring_reply, 24);
  * ATTACH_POOL, one fd: a memfd with F_SEAL_SHRINK and F_SEAL_GROW set. The consumer chooses
  * the index. Errors: -EINVAL (index, size, not a sealed memfd), -EEXIST (index in use),
  * -EBADF (no fd), -ENOSPC (no room for it in the device's address space), -EDQUOT (too many
- * bytes in all of the connection's pools), -ENOMEM.
+ * bytes in all of the connection's pools; too many pools or bytes of this user), -ENOMEM.
  */
 struct ringabi_attach_pool {
 	struct ringabi_msg msg;

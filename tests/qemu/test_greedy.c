@@ -70,7 +70,7 @@ static struct got take_all(void)
 		return got;
 	if (pcidipc_pool_create(64ull * CHUNK, 0, &pool))
 		_exit(4);
-	for (got.pools = 2 * n; /* each has one for answers, too */ got.pools < 64; got.pools++) {
+	for (got.pools = 2 * n; /* each has one for answers, too */ got.pools < 2 * n + 8; got.pools++) {
 		uint16_t last = index;
 
 		res = pcidipc_consumer_attach_pool(clients[0].consumer, pool, &index);
