@@ -78,7 +78,7 @@ static void make_environment(struct environment *env, const struct pcid_spawn *s
 	extern char **environ;
 	unsigned n = 0;
 
-	for (char **e = environ; *e && n < MAX_ENV - 4; e++)
+	for (char **e = environ; *e && n < MAX_ENV - 5; e++)
 		if (wanted(*e))
 			env->entry[n++] = *e;
 	/* Its standard error is a pipe of ours: with the levels, so that they are not lost. */

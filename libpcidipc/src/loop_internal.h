@@ -34,6 +34,7 @@ struct pcidipc_loop {
 	union {
 		struct {
 			struct io_uring ring;
+			struct pcidipc_list late; /* slots that the kernel had no room for */
 			unsigned unsubmitted_turns;
 		} uring;
 		struct {

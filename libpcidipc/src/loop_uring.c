@@ -10,12 +10,14 @@
 #include "loop_internal.h"
 
 #define PRIMARY_ENTRIES 256
+#define LATE_NS 1000000u /* until the kernel is asked again */
 
 /* Outlives its watch until the kernel has answered the last request that names it. */
 struct slot {
 	struct pcidipc_watch *watch; /* NULL: removed */
 	unsigned armed_events;
 	bool armed;
+	struct pcidipc_list link; /* uring.late: to be armed, or, when it is armed, disarmed */
 };
 
 /*
@@ -44,6 +46,7 @@ static int uring_init(struct pcidipc_loop *loop)
 
 	if (ret)
 		return ret;
+	pcidipc_list_init(&loop->uring.late);
 	ret = loop->uring.ring.features & IORING_FEAT_EXT_ARG ? restrict_ring(&loop->uring.ring)
 							      : -ENOSYS;
 	if (ret)
@@ -60,10 +63,17 @@ static void uring_fini(struct pcidipc_loop *loop)
 	while (!io_uring_peek_cqe(&loop->uring.ring, &cqe)) {
 		struct slot *slot = io_uring_cqe_get_data(cqe);
 
-		if (slot && !slot->watch)
-			free(slot);
 		io_uring_cqe_seen(&loop->uring.ring, cqe);
+		if (!slot || slot->watch)
+			continue;
+		pcidipc_list_remove(&slot->link);
+		free(slot);
 	}
+	pcidipc_list_for_each_safe(slot, after, &loop->uring.late, struct slot, link)
+		if (!slot->watch) {
+			pcidipc_list_remove(&slot->link);
+			free(slot);
+		}
 	io_uring_queue_exit(&loop->uring.ring);
 }
 
@@ -90,17 +100,41 @@ static int arm_slot(struct pcidipc_loop *loop, struct slot *slot)
 	return 0;
 }
 
-static void disarm_slot(struct pcidipc_loop *loop, struct slot *slot)
+static int disarm_slot(struct pcidipc_loop *loop, struct slot *slot)
 {
 	struct io_uring_sqe *sqe = primary_sqe(loop);
 
 	if (!sqe)
-		return;
+		return -EBUSY;
 	io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)slot);
 	io_uring_sqe_set_data(sqe, NULL);
 	/* Now: the request holds the file open, and whoever is at its other end waits for the
 	 * close. */
 	io_uring_submit(&loop->uring.ring);
+	return 0;
+}
+
+/* Arm it if it is not, disarm it if it is; later, if the kernel has no room now. */
+static bool settle_slot(struct pcidipc_loop *loop, struct slot *slot)
+{
+	int ret = slot->armed ? disarm_slot(loop, slot) : arm_slot(loop, slot);
+
+	pcidipc_list_remove(&slot->link);
+	if (ret)
+		pcidipc_list_append(&loop->uring.late, &slot->link);
+	return !ret;
+}
+
+/* The kernel took no more (it is short of memory, or our own answers wait): a watch must not stay
+ * deaf, nor a file open, because of that. True: nothing is left to do. */
+static bool settle_late(struct pcidipc_loop *loop)
+{
+	struct pcidipc_list *late = &loop->uring.late;
+
+	while (!pcidipc_list_empty(late))
+		if (!settle_slot(loop, pcidipc_container_of(late->next, struct slot, link)))
+			return false;
+	return true;
 }
 
 static int uring_add(struct pcidipc_loop *loop, struct pcidipc_watch *watch)
@@ -126,7 +160,7 @@ static void uring_change(struct pcidipc_loop *loop, struct pcidipc_watch *watch)
 	/* Once canceled it is armed with the new events; one that is being handled will be anyway.
 	 */
 	if (slot->armed && slot->armed_events != watch->events)
-		disarm_slot(loop, slot);
+		settle_slot(loop, slot);
 }
 
 static void uring_remove(struct pcidipc_loop *loop, struct pcidipc_watch *watch)
@@ -135,20 +169,25 @@ static void uring_remove(struct pcidipc_loop *loop, struct pcidipc_watch *watch)
 
 	slot->watch = NULL;
 	watch->slot = NULL;
-	if (slot->armed)
-		disarm_slot(loop, slot);
-	/* An unarmed slot is being handled right now, in finish(), which frees it. */
+	if (slot->armed) {
+		settle_slot(loop, slot);
+	} else if (slot->link.next) {
+		pcidipc_list_remove(&slot->link);
+		free(slot);
+	}
+	/* Another unarmed slot is being handled right now, in finish(), which frees it. */
 }
 
 static void finish(struct pcidipc_loop *loop, struct slot *slot, int res)
 {
 	slot->armed = false;
+	pcidipc_list_remove(&slot->link);
 	if (slot->watch && res > 0)
 		slot->watch->ready(slot->watch, (unsigned)res);
 	else if (slot->watch && res < 0 && res != -ECANCELED)
 		slot->watch->ready(slot->watch, EPOLLERR);
 	if (slot->watch)
-		arm_slot(loop, slot);
+		settle_slot(loop, slot);
 	else
 		free(slot);
 }
@@ -169,6 +208,7 @@ static unsigned uring_reap(struct pcidipc_loop *loop)
 			finish(loop, slot, res);
 		n++;
 	}
+	settle_late(loop);
 	if (io_uring_sq_ready(ring) && ++loop->uring.unsubmitted_turns >= LOOP_KERNEL_TURNS) {
 		loop->uring.unsubmitted_turns = 0;
 		io_uring_submit(ring);
@@ -178,10 +218,13 @@ static unsigned uring_reap(struct pcidipc_loop *loop)
 
 static void uring_sleep(struct pcidipc_loop *loop, uint64_t ns)
 {
-	struct __kernel_timespec ts = {.tv_sec = (long long)(ns / 1000000000u),
-				       .tv_nsec = (long long)(ns % 1000000000u)};
+	struct __kernel_timespec ts;
 	struct io_uring_cqe *cqe;
 
+	if (!settle_late(loop) && ns > LATE_NS)
+		ns = LATE_NS;
+	ts.tv_sec = (long long)(ns / 1000000000u);
+	ts.tv_nsec = (long long)(ns % 1000000000u);
 	loop->uring.unsubmitted_turns = 0;
 	io_uring_submit_and_wait_timeout(&loop->uring.ring, &cqe, 1,
 					 ns == LOOP_FOREVER ? NULL : &ts, NULL);

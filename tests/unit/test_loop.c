@@ -22,6 +22,19 @@
 static struct pcidipc_loop *loop;
 static char trace[128];
 
+/* In liburing's place: the kernel takes nothing while it is short of memory, or our answers wait. */
+static bool refuse_submit;
+static unsigned refused;
+
+int io_uring_submit(struct io_uring *ring)
+{
+	if (refuse_submit) {
+		refused++;
+		return -EBUSY;
+	}
+	return io_uring_submit_and_wait(ring, 0);
+}
+
 static void start(void)
 {
 	CU_ASSERT_EQUAL_FATAL(pcidipc_loop_create(rig_loop_flags, &loop), 0);
@@ -260,6 +273,56 @@ static void test_many(void)
 	}
 	for (int i = 0; i < MANY; i++)
 		source_close(&many[i]);
+	stop();
+}
+
+/* While the kernel takes nothing, watches are told and removed: none stays deaf, no file stays open. */
+static void test_refused(void)
+{
+	enum { MANY = 600 };
+	static struct source many[MANY];
+	struct rlimit limit = {4096, 4096};
+	unsigned deaf = 0;
+	struct source s = {0};
+	int ends[2];
+	char byte;
+
+	setrlimit(RLIMIT_NOFILE, &limit);
+	start();
+	CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	pcidipc_watch_add(loop, &s.watch, ends[0], EPOLLIN, source_ready);
+	for (int i = 0; i < MANY; i++)
+		source_open(&many[i], 0);
+	for (int i = 0; i < MANY; i++)
+		fire(&many[i]);
+	while (!many[MANY - 1].calls) /* the kernel has all of them, and has told of them */
+		pcidipc_loop_run(loop);
+	for (int i = 0; i < MANY; i++)
+		fire(&many[i]);
+	refuse_submit = true;
+	for (int i = 0; i < 100; i++)
+		pcidipc_loop_turn(loop, false);
+	pcidipc_watch_remove(&s.watch);
+	close(ends[0]);
+	for (int i = 0; i < MANY; i += 7)
+		source_close(&many[i]);
+	refuse_submit = false;
+	CU_ASSERT_TRUE(rig_loop_flags & PCIDIPC_LOOP_EPOLL || refused > 0);
+	for (int i = 0; i < MANY; i++) {
+		many[i].calls = 0;
+		if (i % 7)
+			fire(&many[i]);
+	}
+	for (int i = 0; i < 1000; i++)
+		pcidipc_loop_turn(loop, false);
+	for (int i = 0; i < MANY; i++)
+		deaf += i % 7 && !many[i].calls;
+	CU_ASSERT_EQUAL(deaf, 0);
+	CU_ASSERT_EQUAL(recv(ends[1], &byte, 1, MSG_DONTWAIT), 0);
+	for (int i = 0; i < MANY; i++)
+		if (i % 7)
+			source_close(&many[i]);
+	close(ends[1]);
 	stop();
 }
 
@@ -669,6 +732,7 @@ static CU_TestInfo tests[] = {
 	{"removed while being told", test_remove_inside},
 	{"removed and freed", test_remove_and_free},
 	{"many at once", test_many},
+	{"a kernel that takes no more", test_refused},
 	{"other events", test_change},
 	{"removed and closed", test_remove_closes},
 	{"signalfd", test_signalfd},
