@@ -21,12 +21,18 @@
 #define BUSY_NS 1000000ull
 #define BUSY_TRIES 2000
 
+/* The last slots are for functions that have few pools: no function can keep another from starting.
+ */
+#define LAST_SLOTS 32u
+#define FEW_POOLS 4u
+
 struct qemu_pool {
 	struct pcidipc_list link; /* qemu_memory.pools */
 	struct pcid_pool *pool;
 	struct vtd_domain *domain;
 	uint64_t address, bytes;
 	unsigned slot, number;
+	bool stuck; /* its pool is gone, and QEMU would not let go of the dimm */
 	struct pcidipc_completion deleted;
 };
 
@@ -62,8 +68,19 @@ static int take_address(struct qemu_memory *memory, struct qemu_pool *qp)
 	return 0;
 }
 
-static int take_slot(struct qemu_memory *memory, struct qemu_pool *qp)
+static unsigned free_slots(const struct qemu_memory *memory)
 {
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < POOL_SLOTS; i++)
+		n += !memory->slots[i];
+	return n;
+}
+
+static int take_slot(struct qemu_memory *memory, struct qemu_pool *qp, unsigned has)
+{
+	if (has > FEW_POOLS && free_slots(memory) <= LAST_SLOTS)
+		return -EDQUOT;
 	for (unsigned i = 0; i < POOL_SLOTS; i++) {
 		if (memory->slots[i])
 			continue;
@@ -80,15 +97,28 @@ static void give_place(struct qemu_memory *memory, struct qemu_pool *qp)
 	pcidipc_list_remove(&qp->link);
 }
 
-static int take_place(struct qemu_memory *memory, struct qemu_pool *qp)
+static int refuse_slot(const struct qemu_function *qf, int error)
 {
-	int ret = take_slot(memory, qp);
-
-	if (ret) {
+	if (error == -EDQUOT)
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING,
+			"%s: it has %u pools; the last %u of %u memory slots are for "
+			"functions with fewer than %u",
+			qf->f.address, qf->pools - 1, LAST_SLOTS, POOL_SLOTS, FEW_POOLS);
+	else
 		pcidipc_log_ratelimited(PCIDIPC_WARNING, "qemu: all %u memory slots are in use",
 					POOL_SLOTS);
-		return ret;
-	}
+	return -ENOSPC;
+}
+
+/* qf->pools counts this one. */
+static int take_place(struct qemu_memory *memory, struct qemu_pool *qp,
+		      const struct qemu_function *qf)
+{
+	int ret = take_slot(memory, qp, qf->pools);
+
+	if (ret)
+		return refuse_slot(qf, ret);
 	ret = take_address(memory, qp);
 	if (!ret)
 		return 0;
@@ -162,7 +192,8 @@ static int eject(struct qemu_bus *qb, struct qemu_pool *qp)
 	return ret ? ret : qtest_task_sync(&qb->qtest);
 }
 
-static void unplug(struct qemu_bus *qb, struct qemu_pool *qp)
+/* 0, or the dimm is still there, unless QEMU is gone. */
+static int unplug(struct qemu_bus *qb, struct qemu_pool *qp)
 {
 	char why[QMP_WHY_BYTES];
 	int ret = qmp_run(&qb->qmp, why,
@@ -175,6 +206,7 @@ static void unplug(struct qemu_bus *qb, struct qemu_pool *qp)
 	ret = ret ? ret : pcidipc_await(&qp->deleted);
 	if (!ret)
 		delete_object(qb, qp);
+	return ret;
 }
 
 /* DEVICE_DELETED comes for every device that had an id. */
@@ -191,15 +223,20 @@ void qemu_memory_device_deleted(struct qemu_bus *qb, const char *id)
 
 void qemu_memory_fini(struct qemu_bus *qb)
 {
-	pcidipc_list_for_each(qp, &qb->memory.pools, struct qemu_pool, link)
+	pcidipc_list_for_each_safe(qp, after, &qb->memory.pools, struct qemu_pool, link) {
 		pcidipc_post(&qp->deleted, -ENODEV);
+		if (!qp->stuck)
+			continue;
+		give_place(&qb->memory, qp);
+		free(qp);
+	}
 }
 
 /* ---- operations ---- */
 
 static int attach(struct qemu_bus *qb, struct qemu_pool *qp, struct qemu_function *qf)
 {
-	int ret = take_place(&qb->memory, qp);
+	int ret = take_place(&qb->memory, qp, qf);
 
 	if (ret)
 		return ret;
@@ -291,11 +328,12 @@ void qemu_pool_detach(struct pcid_pool *pool)
 	vtd_unmap(qb, qp->domain, pool->iova, pool->bytes);
 	vtd_release(qp->domain, pool->iova);
 	pcidipc_task_lock(&qb->memory.lock);
-	if (!qb->dead)
-		unplug(qb, qp);
-	give_place(&qb->memory, qp);
+	qp->stuck = !qb->dead && unplug(qb, qp) && !qb->dead;
+	if (!qp->stuck)
+		give_place(&qb->memory, qp);
 	pcidipc_task_unlock(&qb->memory.lock);
 	qemu_function_of(pool->function)->pools--;
 	pool->bus_priv = NULL;
-	free(qp);
+	if (!qp->stuck) /* otherwise nobody else gets its slot and addresses */
+		free(qp);
 }
