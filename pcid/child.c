@@ -13,16 +13,51 @@
 
 /* ---- announcing ---- */
 
-static bool text_ok(const char *text, size_t room, bool path)
+/* The length of the character at `text`, which NUL ends: 0 if it is not UTF-8, or a control
+ * character. */
+static size_t utf8_length(const char *text)
+{
+	const unsigned char *t = (const unsigned char *)text;
+	size_t n = *t < 0x80 ? 1 : *t < 0xe0 ? 2 : *t < 0xf0 ? 3 : 4;
+	uint32_t c = n == 1 ? *t : *t & 0x7fu >> n;
+	static const uint32_t least[] = {0, ' ', 0xa0, 0x800, 0x10000};
+
+	if ((*t >= 0x80 && *t < 0xc2) || *t > 0xf4)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((t[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (t[i] & 0x3f);
+	}
+	if (c < least[n] || c == 0x7f || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff)
+		return 0;
+	return n;
+}
+
+static bool name_ok(const char *text, size_t room)
+{
+	size_t n;
+
+	if (strnlen(text, room) == room)
+		return false;
+	for (; *text; text += n) {
+		n = utf8_length(text);
+		if (!n)
+			return false;
+	}
+	return true;
+}
+
+static bool path_ok(const char *text, size_t room)
 {
 	size_t n = strnlen(text, room);
 
-	if (n == room || (path && !n))
+	if (n == room || !n)
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)text[i];
 
-		if (path ? !isalnum(c) && !strchr(".:-", c) : c < ' ' || c == 0x7f)
+		if (c >= 0x80 || (!isalnum(c) && !strchr(".:-", c)))
 			return false;
 	}
 	return true;
@@ -42,10 +77,9 @@ static int check(struct pcid_driver *d, const struct ringabi_announce *m)
 		return refuse(d, m, -EINVAL, "children have no children");
 	if (m->interface != RINGABI_INTERFACE_USB)
 		return refuse(d, m, -EINVAL, "only USB interfaces can be announced");
-	if (m->reserved || !text_ok(m->path, sizeof(m->path), true) ||
-	    !text_ok(m->name, sizeof(m->name), false))
+	if (m->reserved || !path_ok(m->path, sizeof(m->path)) || !name_ok(m->name, sizeof(m->name)))
 		return refuse(d, m, -EINVAL,
-			      "its path or name is no text, or a reserved field is not 0");
+			      "its path or name is no text (UTF-8), or a reserved field is not 0");
 	pcidipc_list_for_each(child, &d->children, struct pcid_child, link)
 		if (child->number == m->child || !strcmp(child->path, m->path))
 			return refuse(d, m, -EEXIST, "there is one with its number or path");

@@ -204,7 +204,7 @@ struct ringabi_announce {
 	__u8 protocol;
 	__u8 reserved;
 	char path[32];		       /* where it sits, e.g. "1-4.2:1.0" */
-	char name[RINGABI_NAME_BYTES]; /* for people */
+	char name[RINGABI_NAME_BYTES]; /* for people, UTF-8 */
 };
 RINGABI_SIZE(ringabi_announce, 128);
 

@@ -347,6 +347,65 @@ static int announce(uint32_t number, const char *path, uint8_t class_code, uint3
 	return pcidipc_consumer_ask(pcidipc_pci_consumer(pci), &m.msg, NULL, 0, &reply);
 }
 
+/* What it is called goes to programs as JSON, which is UTF-8. */
+static int announce_named(uint32_t number, const char *name)
+{
+	struct ringabi_announce m = {
+		.msg = {.type = RINGABI_MSG_ANNOUNCE, .size = sizeof(m)},
+		.child = number,
+		.interface = RINGABI_INTERFACE_USB,
+		.class_code = 3,
+	};
+	struct pcidipc_packet reply;
+
+	snprintf(m.path, sizeof(m.path), "1-%u", number);
+	snprintf(m.name, sizeof(m.name), "%s", name);
+	return pcidipc_consumer_ask(pcidipc_pci_consumer(pci), &m.msg, NULL, 0, &reply);
+}
+
+static void test_child_names(void)
+{
+	static const char *const good[] = {"",
+					   "stick",
+					   "\xc3\xa4",
+					   "\xe2\x82\xac",
+					   "\xf0\x9f\x94\x8c",
+					   "\xf4\x8f\xbf\xbf",
+					   "\xed\x9f\xbf",
+					   "\xee\x80\x80",
+					   "\xc2\xa0"};
+	static const char *const bad[] = {"\x1b[2J",
+					  "\x7f",
+					  "\x80",
+					  "a\xbf",
+					  "\xc3",
+					  "\xc3(",
+					  "\xc0\xaf",
+					  "\xc1\xbf",
+					  "\xe2\x82",
+					  "\xe2\x82z",
+					  "\xe0\x9f\xbf",
+					  "\xed\xa0\x80",
+					  "\xed\xbf\xbf",
+					  "\xf0\x8f\xbf\xbf",
+					  "\xf0\x9f\x94",
+					  "\xf4\x90\x80\x80",
+					  "\xf5\x80\x80\x80",
+					  "\xff",
+					  "\xfe",
+					  "\xc2\x9b"};
+
+	core_begin_with("driver \"test\" { class = 1 command = \"/bin/false\" service = \"nvme\" "
+			"max_children = 100 }\n");
+	for (unsigned i = 0; i < sizeof(good) / sizeof(*good); i++)
+		CU_ASSERT_EQUAL(announce_named(i, good[i]), -ENOENT);
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		CU_ASSERT_EQUAL(announce_named(50 + i, bad[i]), -EINVAL);
+		CU_ASSERT_EQUAL(rig.driver->nchildren, sizeof(good) / sizeof(*good));
+	}
+	core_finish();
+}
+
 static void quiesce(struct core_rig *r, void *arg)
 {
 	(void)arg;
@@ -589,6 +648,7 @@ static CU_TestInfo tests[] = {
 	{"sweeping", test_sweep},
 	{"no regions for the confined", test_confine},
 	{"children", test_children},
+	{"names of children", test_child_names},
 	{"a message out of place", test_unknown_message},
 	CU_TEST_INFO_NULL,
 };
