@@ -12,7 +12,8 @@
 #define GIB 30
 #define POOL_BYTES (1ull << 40) /* addresses: the QEMU bus has 8 TiB, an IOMMU 512 GiB or more */
 
-/* What pcid lets the device reach, as it tells us; else what pcid does where it was told nothing. */
+/* What pcid lets the device reach, as it tells us; else what pcid does where it was told nothing.
+ */
 static uint64_t dma_quota(void)
 {
 	const char *text = getenv("PCID_DMA_QUOTA_MIB");

@@ -114,19 +114,16 @@ static int set_timeout(const char *text)
 
 static int parse(int argc, char **argv)
 {
-	static const struct option options[] = {{"verbose", no_argument, NULL, 'v'},
-						{"timeout", required_argument, NULL, 't'},
-						{"user-connections", required_argument, NULL,
-						 OPTION_USER_CONNECTIONS},
-						{"user-pools", required_argument, NULL,
-						 OPTION_USER_POOLS},
-						{"user-pool-gib", required_argument, NULL,
-						 OPTION_USER_POOL_GIB},
-						{"user-dma-mib", required_argument, NULL,
-						 OPTION_USER_DMA_MIB},
-						{"help", no_argument, NULL, 'h'},
-						{"version", no_argument, NULL, 'V'},
-						{0}};
+	static const struct option options[] = {
+		{"verbose", no_argument, NULL, 'v'},
+		{"timeout", required_argument, NULL, 't'},
+		{"user-connections", required_argument, NULL, OPTION_USER_CONNECTIONS},
+		{"user-pools", required_argument, NULL, OPTION_USER_POOLS},
+		{"user-pool-gib", required_argument, NULL, OPTION_USER_POOL_GIB},
+		{"user-dma-mib", required_argument, NULL, OPTION_USER_DMA_MIB},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{0}};
 	enum pcidipc_log_level level = PCIDIPC_NOTICE;
 	int option;
 

@@ -70,7 +70,8 @@ static struct got take_all(void)
 		return got;
 	if (pcidipc_pool_create(64ull * CHUNK, 0, &pool))
 		_exit(4);
-	for (got.pools = 2 * n; /* each has one for answers, too */ got.pools < 2 * n + 8; got.pools++) {
+	for (got.pools = 2 * n; /* each has one for answers, too */ got.pools < 2 * n + 8;
+	     got.pools++) {
 		uint16_t last = index;
 
 		res = pcidipc_consumer_attach_pool(clients[0].consumer, pool, &index);
@@ -273,8 +274,9 @@ static int start(unsigned quota, const char *args)
 
 static int start_limited(void)
 {
-	return start(4096, "\"--user-connections=3\", \"--user-pools=7\", \"--user-pool-gib=1024\", "
-			   "\"--user-dma-mib=128\"");
+	return start(4096,
+		     "\"--user-connections=3\", \"--user-pools=7\", \"--user-pool-gib=1024\", "
+		     "\"--user-dma-mib=128\"");
 }
 
 static int start_default(void)

@@ -22,7 +22,8 @@
 static struct pcidipc_loop *loop;
 static char trace[128];
 
-/* In liburing's place: the kernel takes nothing while it is short of memory, or our answers wait. */
+/* In liburing's place: the kernel takes nothing while it is short of memory, or our answers wait.
+ */
 static bool refuse_submit;
 static unsigned refused;
 
@@ -276,7 +277,8 @@ static void test_many(void)
 	stop();
 }
 
-/* While the kernel takes nothing, watches are told and removed: none stays deaf, no file stays open. */
+/* While the kernel takes nothing, watches are told and removed: none stays deaf, no file stays
+ * open. */
 static void test_refused(void)
 {
 	enum { MANY = 600 };

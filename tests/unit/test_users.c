@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Limits of one user: a greedy one cannot keep another out, and what it had comes back when it ends.
- * The second user needs root. */
+/* Limits of one user: a greedy one cannot keep another out, and what it had comes back when it
+ * ends. The second user needs root. */
 #include "harness.h"
 
 #include <signal.h>
@@ -26,7 +26,7 @@ struct greedy {
 };
 
 struct got {
-	int count;  /* of what it took */
+	int count;   /* of what it took */
 	int refusal; /* the error that it stopped at */
 };
 
@@ -172,8 +172,8 @@ static void greedy_end(struct greedy *g)
 
 static bool works(struct pcidipc_consumer *c)
 {
-	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD, .cmd_op = RIG_ECHO, .len = 7,
-				   .user_data = 200};
+	struct io_uring_sqe sqe = {
+		.opcode = IORING_OP_URING_CMD, .cmd_op = RIG_ECHO, .len = 7, .user_data = 200};
 
 	return c && pcidipc_call(c, &sqe, NULL) == 7;
 }
@@ -275,8 +275,9 @@ static void test_memory(void)
 /* What is not used any more is given back at once, while the user stays. */
 static void test_given_back(void)
 {
-	const struct rig_params params = {
-		.users = {.max_pools = 1, .max_pool_bytes = 2ull * CHUNK, .max_mapped_bytes = CHUNK}};
+	const struct rig_params params = {.users = {.max_pools = 1,
+						    .max_pool_bytes = 2ull * CHUNK,
+						    .max_mapped_bytes = CHUNK}};
 	struct pcidipc_pool *small, *large;
 	struct pcidipc_consumer *c;
 	uint16_t index;
