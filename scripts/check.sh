@@ -11,9 +11,9 @@ VARIANTS=${VARIANTS-plain asan tsan}
 ONLY=${ONLY:-*}
 TEST_TIMEOUT=${TEST_TIMEOUT:-900}
 sanitizers=-fsanitize=address,undefined
-# Under ThreadSanitizer: the ring between two threads, and what runs beside it. Left out is what asks for more fibers than
-# it has (task, scheme), what forbids system calls (pool), and daemons: their tasks are fibers of one thread.
-tsan_tests="abi block block_life hostile loop order pci_client ring threads"
+# Under ThreadSanitizer: the library, and the daemons' parts; docs/testing.md says what it cannot see, and what is left out.
+tsan_tests="abi block block_life hostile loop nvmed nvmed_io order pcid_core pci_client pool ring scheme supervisor task
+	threads users"
 logs=$B/log
 passed=0
 failed=0

@@ -27,12 +27,14 @@
 
 #ifdef HAVE_ASAN
 #include <sanitizer/common_interface_defs.h>
-#define STACK_BYTES (4 * PCIDIPC_TASK_STACK) /* red zones take their part */
-#else
-#define STACK_BYTES PCIDIPC_TASK_STACK
 #endif
 #ifdef HAVE_TSAN
 #include <sanitizer/tsan_interface.h>
+#endif
+#if defined(HAVE_ASAN) || defined(HAVE_TSAN)
+#define STACK_BYTES (4 * PCIDIPC_TASK_STACK) /* red zones take their part, and reports */
+#else
+#define STACK_BYTES PCIDIPC_TASK_STACK
 #endif
 
 #define GUARD_BYTES 4096

@@ -378,6 +378,7 @@ static void test_random_huge(void)
 		.seed = 31,
 	};
 
+	NOT_UNDER_TSAN();
 	run_profile(&profile);
 	profile.pool_bytes = RINGABI_POOL_MAX_BYTES;
 	profile.max_size = 2 * TIB;
@@ -846,6 +847,7 @@ static void test_no_system_calls(void)
 	int status;
 	pid_t pid;
 
+	NOT_UNDER_TSAN();
 	fflush(NULL);
 	pid = fork();
 	CU_ASSERT_FATAL(pid >= 0);

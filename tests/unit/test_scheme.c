@@ -248,7 +248,7 @@ static void test_forwarding(void)
 	rig_expect(&rig, "A1");
 	CU_ASSERT_EQUAL(pool_map(second, CHUNK, CHUNK), 0);
 	CU_ASSERT_EQUAL(pool_map(second, CHUNK, CHUNK), 0); /* again is no error */
-	rig_expect(&rig, "M1"); /* and asks the driver once */
+	rig_expect(&rig, "M1");				    /* and asks the driver once */
 	CU_ASSERT_EQUAL(pool_map(second, CHUNK + 1, CHUNK), -EINVAL);
 	CU_ASSERT_EQUAL(pool_map(second, CHUNK, CHUNK - 1), -EINVAL);
 	CU_ASSERT_EQUAL(pool_map(second, CHUNK, 0), -EINVAL);
@@ -625,7 +625,7 @@ static void test_reconnect_fails(void)
 
 static uint64_t allocations;
 
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 void *__libc_malloc(size_t bytes);
 void *malloc(size_t bytes)
 {
@@ -768,6 +768,7 @@ static void test_hot_path(void)
 	int status = -1;
 	pid_t pid;
 
+	NOT_UNDER_TSAN();
 	fflush(stdout);
 	pid = fork();
 	if (!pid) {
