@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * What an NVMe controller answers: identify data, lists of namespaces that change, and completions,
- * of which there are some for nothing, twice, and with phases of their own. The driver's files are
- * taken in as they are; the ways to the device lead into the input.
+ * What an NVMe controller answers: identify data, lists of namespaces that change, logs,
+ * asynchronous events, and completions, of which there are some for nothing, twice, and with phases
+ * of their own. The driver's files are taken in as they are; the ways to the device lead into the
+ * input.
  */
 #include <errno.h>
 #include <libnvme.h>
@@ -17,6 +18,7 @@
 #include "fuzz.h"
 
 static struct fuzz_input *answers;
+static struct pcidipc_dma dma;
 static unsigned asked, disks;
 
 /* Sparse: what the input does not fill is zero. Pieces of it land where it says. */
@@ -42,9 +44,13 @@ static void fill_list(uint32_t *list, uint32_t after)
 		list[fuzz_take(answers, 2) % 1024] = (uint32_t)fuzz_take(answers, 4);
 }
 
+static bool by_queue; /* a device answers, or the input at once */
+int queue_identify(struct controller *c, uint32_t cns, uint32_t nsid, void *to);
+
 static int answer_identify(struct controller *c, uint32_t cns, uint32_t nsid, void *to)
 {
-	(void)c;
+	if (by_queue)
+		return queue_identify(c, cns, nsid, to);
 	if (!answers->left || ++asked > 2000)
 		return -EIO;
 	if (cns == NVME_IDENTIFY_CNS_NS_ACTIVE_LIST)
@@ -109,6 +115,39 @@ static int unpublish(struct pcidipc_pci *pci, struct pcidipc_service *service)
 #define namespaces_stop fuzzed_namespaces_stop
 #include "../../nvmed/identity.c"
 #include "../../nvmed/namespace.c"
+
+/* The commands that fetch all this, logs and events, by the queue of a device of ours. */
+static unsigned healths;
+
+static void no_watchdog(struct controller *c)
+{
+	(void)c; /* no clock: what takes too long ends with the input */
+}
+
+static void health_done(struct pcidipc_block_io *io, int res)
+{
+	fuzz_expect(io->data && res <= 0, "a health request completes once");
+	free(io->data);
+	free(io);
+	healths--;
+}
+
+#undef identify
+#define identify queue_identify
+#define log_page fuzzed_log_page
+#define status_error fuzzed_status_error
+#define admin_create fuzzed_admin_create
+#define admin_status fuzzed_admin_status
+#define admin_command fuzzed_admin_command
+#define events_start fuzzed_events_start
+#define health_submit fuzzed_health_submit
+#define watchdog_start no_watchdog
+#define pcidipc_block_complete health_done
+int status_error(const struct controller *c, uint16_t status, const char *what);
+#include "../../nvmed/admin.c"
+#include "../../nvmed/event.c"
+#include "../../nvmed/health.c"
+#undef pcidipc_block_complete
 
 /* ---- identify ---- */
 
@@ -192,7 +231,6 @@ static void write_completion(struct nvme_queue *q)
 static void fuzz_queue(void)
 {
 	static unsigned char registers[8192];
-	static struct pcidipc_dma dma;
 	static uint32_t clock;
 	struct pcidipc_mmio bar = {.base = registers, .bytes = sizeof(registers)};
 	struct nvme_queue_params params = {.dma = &dma,
@@ -206,8 +244,6 @@ static void fuzz_queue(void)
 					   .entries = ENTRIES};
 	struct nvme_queue q;
 
-	if (!dma.pool)
-		fuzz_expect(!pcidipc_pool_create(2 << 20, 0, &dma.pool), "a pool");
 	fuzz_expect(!nvme_queue_create(&q, &params), "a queue");
 	while (answers->left) {
 		uint8_t what = fuzz_u8(answers);
@@ -228,20 +264,176 @@ static void fuzz_queue(void)
 	nvme_queue_destroy(&q);
 }
 
+/* ---- a device that answers ---- */
+
+#define DEVICE_HEALTHS 4u
+
+static struct {
+	struct controller c;
+	uint16_t sq_head, cq_tail;
+	bool phase;
+	uint16_t waiting[ADMIN_ENTRIES]; /* places in the SQ of those that it has not answered */
+	unsigned nwaiting;
+	bool starting;
+	unsigned rescans;
+} device;
+
+static void start_task(void *arg)
+{
+	struct controller *c = &device.c;
+
+	(void)arg;
+	if (!identify_controller(c)) {
+		events_start(c);
+		namespaces_start(c);
+	}
+	device.starting = false;
+}
+
+static void rescan_task(void *arg)
+{
+	(void)arg;
+	namespaces_rescan(&device.c);
+	device.rescans--;
+}
+
+static void device_look(void)
+{
+	while (device.sq_head != device.c.admin.sq_tail) {
+		fuzz_expect(device.nwaiting < ADMIN_ENTRIES - 1, "the queue does not overflow");
+		device.waiting[device.nwaiting++] = device.sq_head;
+		device.sq_head = (uint16_t)((device.sq_head + 1) % ADMIN_ENTRIES);
+	}
+}
+
+static void device_data(const struct nvme_sqe *sqe)
+{
+	struct controller *c = &device.c;
+
+	if (sqe->opcode != nvme_admin_identify && sqe->opcode != nvme_admin_get_log_page)
+		return;
+	fuzz_expect(sqe->prp1 == pcidipc_dma_iova(&c->dma, c->scratch) && !sqe->prp2,
+		    "data goes to the driver's own page");
+	if (sqe->opcode == nvme_admin_identify &&
+	    (sqe->cdw10 & 0xff) == NVME_IDENTIFY_CNS_NS_ACTIVE_LIST)
+		fill_list(pcidipc_buf_ptr(c->scratch), sqe->nsid);
+	else
+		fill(pcidipc_buf_ptr(c->scratch), 4096);
+}
+
+/* One of those that wait, not the oldest always. */
+static void device_answer(void)
+{
+	struct nvme_queue *q = &device.c.admin;
+	uint8_t how = fuzz_u8(answers);
+	volatile struct nvme_cqe *cqe = &q->cq[device.cq_tail];
+	unsigned nth;
+
+	device_look();
+	if (!device.nwaiting)
+		return;
+	nth = (how & 0x3f) % device.nwaiting;
+	device_data(&q->sq[device.waiting[nth]]);
+	cqe->cid = q->sq[device.waiting[nth]].cid;
+	device.waiting[nth] = device.waiting[--device.nwaiting];
+	cqe->result = how & 0x40 ? (uint32_t)fuzz_take(answers, 4) : TYPE_NOTICE;
+	cqe->status = (uint16_t)((how & 0x80 ? fuzz_take(answers, 2) : 0) << 1 | device.phase);
+	device.cq_tail = (uint16_t)((device.cq_tail + 1) % ADMIN_ENTRIES);
+	device.phase ^= !device.cq_tail;
+}
+
+static void ask_health(void)
+{
+	static struct pcidipc_disk disk;
+	static struct namespace ns;
+	struct pcidipc_block_io *io = calloc(1, sizeof(*io));
+
+	ns.controller = &device.c;
+	disk.driver = &ns;
+	fuzz_expect(io, "memory");
+	io->disk = &disk;
+	io->data = calloc(1, sizeof(struct ringabi_block_health));
+	healths++;
+	fuzz_expect(health_submit(io) == PCIDIPC_PENDING, "a health request begins");
+}
+
+static void device_step(void)
+{
+	uint8_t what = fuzz_u8(answers);
+
+	if (what % 8 < 3)
+		device_answer();
+	else if (what % 8 == 3 && healths < DEVICE_HEALTHS)
+		ask_health();
+	else if (what % 8 == 4 && device.rescans < 2 && !device.starting)
+		device.rescans += !pcidipc_spawn(fuzz_loop(), rescan_task, NULL);
+	nvme_queue_reap(&device.c.admin, 16);
+	for (unsigned turns = what >> 5; turns; turns--)
+		pcidipc_loop_turn(fuzz_loop(), false);
+}
+
+static bool device_ended(void *arg)
+{
+	struct controller *c = &device.c;
+
+	(void)arg;
+	nvme_queue_fail(&c->admin, STATUS_GONE);
+	return !device.starting && !device.rescans && !healths && !c->admin.in_flight &&
+	       !c->scratch_lock.owner && !c->namespaces_lock.owner;
+}
+
+static void fuzz_device(void)
+{
+	static unsigned char registers[8192];
+	static struct pcidipc_buf *scratch;
+	struct controller *c = &device.c;
+
+	if (!scratch)
+		scratch = pcidipc_pool_alloc(dma.pool, 4096, 4096);
+	memset(&device, 0, sizeof(device));
+	*c = (struct controller){.loop = fuzz_loop(),
+				 .address = "0000:00:01.0",
+				 .page = 4096,
+				 .stride = 4,
+				 .dma = dma,
+				 .scratch = scratch,
+				 .bar = {.base = registers, .bytes = sizeof(registers)}};
+	fuzz_expect(!admin_create(c), "a queue");
+	device.phase = device.starting = by_queue = true;
+	fuzz_expect(!pcidipc_spawn(fuzz_loop(), start_task, NULL), "a task");
+	while (answers->left)
+		device_step();
+	c->dead = true;
+	fuzz_run_until(device_ended, NULL, "everything ends when the controller is gone");
+	fuzz_run(); /* what an event began */
+	fuzz_expect(device_ended(NULL), "and nothing begins then");
+	fuzz_expect(disks == c->nnamespaces && disks <= MAX_NAMESPACES, "namespaces are counted");
+	while (c->nnamespaces)
+		free(c->namespaces[--c->nnamespaces]);
+	disks = 0;
+	by_queue = false;
+	nvme_queue_destroy(&c->admin);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size};
+	uint8_t how;
 
 	if (!size)
 		return 0;
 	answers = &in;
 	fuzz_loop();
-	if (fuzz_u8(&in) & 1) {
-		fuzz_begin();
+	if (!dma.pool) /* the driver's memory, kept for all inputs */
+		fuzz_expect(!pcidipc_pool_create(2 << 20, 0, &dma.pool), "a pool");
+	fuzz_begin();
+	how = fuzz_u8(&in);
+	if (how & 1)
 		fuzz_identify();
-		fuzz_end();
-	} else {
+	else if (how & 0x80)
+		fuzz_device();
+	else
 		fuzz_queue();
-	}
+	fuzz_end();
 	return 0;
 }
