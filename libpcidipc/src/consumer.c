@@ -218,9 +218,14 @@ int pcidipc_consumer_reap(struct pcidipc_consumer *c)
 
 struct io_uring_sqe *pcidipc_get_sqe(struct pcidipc_consumer *c)
 {
+	struct io_uring_sqe *sqe;
+
 	if (c->error || c->lost_producer)
 		return NULL;
-	return pcidipc_ring_get_sqe(&c->ring);
+	sqe = pcidipc_ring_get_sqe(&c->ring);
+	if (sqe)
+		sqe->user_data = 0; /* it may have been an operation's, which has long ended */
+	return sqe;
 }
 
 uint32_t pcidipc_sq_space(struct pcidipc_consumer *c)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <liburing.h>
 #include <pcidipc/log.h>
 #include <stdlib.h>
 #include <sys/uio.h>
@@ -637,6 +638,21 @@ static void test_full_queues(void)
 	CU_ASSERT_EQUAL(got, sent);
 }
 
+/* Who leaves user_data alone gets 0, and not what the library had in that slot for itself. */
+static void test_no_user_data(void)
+{
+	struct io_uring_sqe *sqe;
+	uint64_t user_data = 1;
+
+	for (unsigned i = 0; i < 64; i++)
+		CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), 0);
+	sqe = pcidipc_get_sqe(c.consumer);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(sqe);
+	io_uring_prep_nop(sqe);
+	CU_ASSERT_EQUAL(client_reap(&c, &user_data), 0);
+	CU_ASSERT_EQUAL(user_data, 0);
+}
+
 /* A driver whose disk cannot be is told so before it serves. */
 static void test_impossible_disks(void)
 {
@@ -693,6 +709,7 @@ static const struct {
 	{"chains", test_link},
 	{"cancel", test_cancel},
 	{"full queues", test_full_queues},
+	{"no user_data", test_no_user_data},
 	{"impossible disks", test_impossible_disks},
 	{"still works", test_still_works},
 };

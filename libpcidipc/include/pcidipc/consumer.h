@@ -95,8 +95,8 @@ int pcidipc_consumer_detach_pool(struct pcidipc_consumer *consumer, uint16_t ind
 
 /* ---- as liburing ---- */
 
-/* NULL: the SQ is full, submit first. The SQE is not cleared (io_uring_prep_* sets what it needs).
- */
+/* NULL: the SQ is full, submit first. The SQE is not cleared (io_uring_prep_* sets what it needs),
+ * but for user_data, which is 0. */
 struct io_uring_sqe *pcidipc_get_sqe(struct pcidipc_consumer *consumer);
 uint32_t pcidipc_sq_space(struct pcidipc_consumer *consumer);
 /* Publish, and wake the producer if it sleeps. 0, or the connection's error. */
