@@ -16,7 +16,7 @@ char bad_socket_path[RIG_PATH];
 static pid_t honest;
 static volatile uint32_t *progress;
 static struct usage idle;
-static unsigned idle_dimms;
+static unsigned idle_reached;
 
 int bad_begin(void)
 {
@@ -54,7 +54,7 @@ void bad_nothing_left(void)
 {
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_usage_is(&bad_rig, &idle, false)));
 	CU_ASSERT_TRUE(rig_usage_is(&bad_rig, &idle, true));
-	CU_ASSERT_EQUAL(rig_dimms(&bad_rig), idle_dimms);
+	CU_ASSERT_EQUAL(rig_pools(&bad_rig), idle_reached);
 }
 
 /* ---- the program ---- */
@@ -92,8 +92,8 @@ static int start(void)
 		return ret;
 	snprintf(bad_socket_path, sizeof(bad_socket_path), "%s/disk/nvme0n1", bad_rig.run);
 	rig_usage(&bad_rig, &idle);
-	idle_dimms = rig_dimms(&bad_rig);
-	return idle_dimms ? 0 : -1;
+	idle_reached = rig_pools(&bad_rig);
+	return idle_reached ? 0 : -1;
 }
 
 int bad_main(int argc, char **argv, CU_SuiteInfo *suites)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pcidipc/log.h>
 #include <pcidipc/pci.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "irqdriver.h"
 
 #define ROUND_TRIPS 3 /* pcid may see the interrupt and the register's answer in one turn */
+#define PATIENCE_MS 10000
 #define PAGE 4096u
 
 #define EDU_STATUS 0x24
@@ -135,6 +137,15 @@ static uint32_t look(void)
 	return sum;
 }
 
+static uint32_t await(void)
+{
+	struct pollfd comes = {.fd = vectors.fds[0], .events = POLLIN};
+
+	if (bar.base)
+		poll(&comes, 1, PATIENCE_MS);
+	return look();
+}
+
 /* In the manner of a driver: mask, work, unmask; the interrupt comes somewhere in between. */
 static uint32_t many(void)
 {
@@ -145,7 +156,7 @@ static uint32_t many(void)
 			pcidipc_pci_mask(pci, 0);
 		device->cause();
 		pcidipc_pci_unmask(pci, 0);
-		wrong += look() != 1;
+		wrong += await() != 1;
 	}
 	return wrong;
 }
@@ -197,6 +208,8 @@ static uint32_t take_step(unsigned char step)
 		return 0;
 	case STEP_LOOK:
 		return look();
+	case STEP_AWAIT:
+		return await();
 	case STEP_WRONG:
 		return ask_wrongly();
 	case STEP_MANY:

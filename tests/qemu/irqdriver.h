@@ -22,6 +22,11 @@ enum step {
 	 * is so is what the steps without a mask show, which look in the same way.
 	 */
 	STEP_LOOK = 'l',
+	/*
+	 * The same, where one must come. Registers that are mapped (VFIO) are read past pcid, and
+	 * an interrupt is not ordered with them: then it is waited for.
+	 */
+	STEP_AWAIT = 'a',
 	STEP_WRONG = 'w', /* requests that pcid must refuse: how many it did not */
 	STEP_MANY = 'n',  /* STEPS_MANY times, every other one masked: how many were wrong */
 };

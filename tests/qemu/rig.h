@@ -91,6 +91,12 @@ void rig_show_log(struct rig *rig);
 struct json_object *rig_qmp(struct rig *rig, const char *command);
 /* How many memory devices QEMU has: pcid plugs one in for every pool. */
 unsigned rig_dimms(struct rig *rig);
+/* How many pools devices reach, not by pcid's word alone: QEMU's memory devices, and on the VFIO
+ * bus pcid's own number, provided that as many bytes are pinned as it says. 0: they are not. */
+unsigned rig_pools(struct rig *rig);
+/* Does this run on the VFIO bus of a guest? Then there is no QEMU of pcid's, and rig_qmp asks the
+ * one that the guest runs on. */
+bool rig_on_vfio(void);
 /* 32 bits at a physical address, as QEMU's CPU would read them; -1: it could not be read. */
 int64_t rig_peek(struct rig *rig, uint64_t address);
 

@@ -145,8 +145,9 @@ static void test_arguments(void)
 	      "--runtime-dir", other);
 	FAILS(2, "QEMU's arguments stand after --; unexpected: nvme", "--runtime-dir", other,
 	      "nvme");
-	FAILS(1, "'no-such-device' is not a valid device model name", "--runtime-dir", other, "--",
-	      "-device", "no-such-device");
+	if (!rig_on_vfio()) /* the guest has no QEMU to start */
+		FAILS(1, "'no-such-device' is not a valid device model name", "--runtime-dir",
+		      other, "--", "-device", "no-such-device");
 	FAILS(1, "another pcid uses it", "--runtime-dir", bad_rig.run);
 	bad_all_is_well();
 }
@@ -210,7 +211,7 @@ static void test_driver(void)
 	REFUSED(ask_wrongly(fd), 0, "a write of 4 bytes at 0x10 of its configuration space");
 	REFUSED(ask_wrongly(fd), 0, "no request of the PCI interface");
 	CU_ASSERT_EQUAL(irq_step(fd, STEP_CAUSE), 0);
-	CU_ASSERT_EQUAL(irq_step(fd, STEP_LOOK), 1);
+	CU_ASSERT_EQUAL(irq_step(fd, STEP_AWAIT), 1);
 	close(fd);
 	CU_ASSERT_EQUAL(rig_number(&bad_rig, "drivers", "edu", "restarts"), 0);
 	bad_all_is_well();

@@ -17,7 +17,7 @@ static struct rig rig;
 static int64_t idle_pools; /* with no client: the driver's own */
 static unsigned char *shadow;
 static struct usage idle;
-static unsigned idle_dimms;
+static unsigned idle_reached;
 
 static struct work usual(unsigned number)
 {
@@ -134,7 +134,7 @@ static void kill_one(unsigned after)
 	struct work victim = usual(0), other = usual(1);
 	int64_t pools, mapped;
 	struct memory memory;
-	unsigned dimms;
+	unsigned reached;
 	pid_t dying, living;
 	uint32_t seen;
 
@@ -146,19 +146,19 @@ static void kill_one(unsigned after)
 	CU_ASSERT_TRUE(RIG_UNTIL(other.progress[0] > 0));
 	pools = stats_say("pools");
 	mapped = stats_say("mapped_bytes");
-	dimms = rig_dimms(&rig);
+	reached = rig_pools(&rig);
 	dying = work_fork(&victim);
 	CU_ASSERT_TRUE(RIG_UNTIL(*victim.progress > after));
 	CU_ASSERT_TRUE(stats_say("pools") > pools);
 	CU_ASSERT_TRUE_FATAL(process_pool(dying, &memory));
-	CU_ASSERT_EQUAL(rig_dimms(&rig), dimms + 2); /* its own, and the library's small one */
+	CU_ASSERT_EQUAL(rig_pools(&rig), reached + 2); /* its own, and the library's small one */
 	CU_ASSERT_TRUE(daemons_hold(&rig, memory) >= DAEMONS);
 	kill(dying, SIGKILL);
 	CU_ASSERT_EQUAL(work_wait(dying), -1);
 	CU_ASSERT_TRUE(
 		RIG_UNTIL(stats_say("pools") == pools && stats_say("mapped_bytes") == mapped));
 	CU_ASSERT_TRUE(RIG_UNTIL(daemons_hold(&rig, memory) == 0));
-	CU_ASSERT_EQUAL(rig_dimms(&rig), dimms);
+	CU_ASSERT_EQUAL(rig_pools(&rig), reached);
 	seen = other.progress[0];
 	CU_ASSERT_TRUE(RIG_UNTIL(other.progress[0] > seen + 10));
 	kill(living, SIGKILL);
@@ -193,7 +193,7 @@ static void test_daemons_as_before(void)
 {
 	CU_ASSERT_TRUE(RIG_UNTIL(rig_usage_is(&rig, &idle, false)));
 	CU_ASSERT_TRUE(rig_usage_is(&rig, &idle, true));
-	CU_ASSERT_EQUAL(rig_dimms(&rig), idle_dimms);
+	CU_ASSERT_EQUAL(rig_pools(&rig), idle_reached);
 }
 
 /* ---- one client's faults are its own ---- */
@@ -233,9 +233,9 @@ static int start(void)
 	if (ret)
 		return ret;
 	rig_usage(&rig, &idle);
-	idle_dimms = rig_dimms(&rig);
+	idle_reached = rig_pools(&rig);
 	idle_pools = stats_say("pools");
-	return idle_dimms && idle_pools > 0 ? 0 : -1;
+	return idle_reached && idle_pools > 0 ? 0 : -1;
 }
 
 static CU_SuiteInfo suites[] = {

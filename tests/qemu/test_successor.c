@@ -253,7 +253,8 @@ static void test_late(void)
 
 /*
  * QEMU, which is the bus, is killed: pcid and the driver end by themselves, in order and without
- * many words, the client is told, and a successor has the same disk.
+ * many words, the client is told, and a successor has the same disk. In a guest QEMU
+ * is the machine, and cannot be killed.
  */
 static void test_bus_killed(void)
 {
@@ -265,11 +266,15 @@ static void test_bus_killed(void)
 			    .pool_bytes = 64u << 20,
 			    .stride = 1u << 20,
 			    .progress = progress};
-	pid_t client = work_fork(&work);
-	size_t mark = rig_mark(&rig);
 	struct daemons d = rig_daemons(&rig);
-	int driver = process_open(d.driver), status = 0, error;
+	size_t mark = rig_mark(&rig);
+	int driver, status = 0, error;
+	pid_t client;
 
+	if (rig_on_vfio())
+		return;
+	client = work_fork(&work);
+	driver = process_open(d.driver);
 	CU_ASSERT_TRUE_FATAL(RIG_UNTIL(*progress > 10));
 	kill(d.qemu, SIGKILL);
 	CU_ASSERT_EQUAL(waitpid(d.pcid, &status, 0), d.pcid);
