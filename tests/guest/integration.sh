@@ -3,45 +3,77 @@
 # The tests of tests/qemu, unchanged, on the VFIO bus of a guest that has the devices that each of them asks for.
 #
 # Such a test makes its disks' images, and starts pcid with QEMU's device arguments. Here it is first started with a pcid
-# that only writes down both. A guest with those devices is booted, and the test is run there, where the command pcid
-# (guest-pcid) leaves the arguments out, names the functions in the configuration, and execs the real one on the VFIO
-# bus. The images reach the guest's tests over 9p.
+# that only writes down both. A guest with those devices is booted, one for all tests that want the same, and each test is
+# run there, where the command pcid (guest-pcid) leaves the arguments out, names the functions in the configuration, and
+# execs the real one on the VFIO bus. Where the test asks its QEMU (QMP), the QEMU that the guest runs on answers
+# (qemu_outside). The images reach the guest's tests over 9p.
 #
 # usage: integration.sh [TEST...]      default: all of tests/qemu/test_*.c. Variables: those of run.sh
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
-tests=${*:-$(cd tests/qemu && ls -- test_*.c | sed 's/\.c$//')}
+# What runs on the QEMU bus only, and why. Parts of others that do so ask rig_on_vfio().
+qemu_only=$(grep -v '^$' <<END
+test_rig	tests the tests' own rig, which is made of QEMU
+END
+)
+all=$(cd tests/qemu && ls -- test_*.c | sed 's/\.c$//')
+tests=${*:-$(for test in $all; do echo "$qemu_only" | grep -q "^$test	" || echo "$test"; done)}
+recorded=$(pwd)/$B/guest/recorded
 status=0
 
-# VFIO pins what is mapped, and the quota is half of the memory: hence 4 GiB.
-# What the test wants: its images in $share, QEMU's arguments in $share/args, one on a line.
+# What the test wants: its images in $recorded/TEST, QEMU's arguments in $recorded/TEST/args, one on a line.
 record()
 {
-	rm -rf "$share"
-	mkdir -p "$share/bin"
-	cat >"$share/bin/pcid" <<-'END'
+	into=$recorded/$1
+	mkdir -p "$into/bin"
+	cat >"$into/bin/pcid" <<-'END'
 	#!/bin/sh
-	share=$(dirname "$(dirname "$0")")
+	into=$(dirname "$(dirname "$0")")
 	while [ "$1" != -- ]; do
 		[ "$1" != --runtime-dir ] || dir=$(dirname "$2")
 		shift
 	done
 	shift
-	cp "$dir"/*.img "$share/"
+	cp "$dir"/*.img "$into/"
 	for arg in "$@"; do
 		echo "$arg"
-	done | sed "s|$dir/|$share/|g" >"$share/args"
+	done | sed "s|$dir/|SHARE/|g" >"$into/args"
 	exit 1
 	END
-	chmod +x "$share/bin/pcid"
-	PCID_BIN_DIR=$share/bin timeout 100 "$B/tests/$1" >"$share/record.log" 2>&1 || true
-	[ -s "$share/args" ] || { echo "$1: it did not start pcid:"; cat "$share/record.log"; return 1; }
+	chmod +x "$into/bin/pcid"
+	PCID_BIN_DIR=$into/bin timeout 100 "$B/tests/$1" >"$into/record.log" 2>&1 || true
+	[ -s "$into/args" ] || { echo "$1: it did not start pcid:"; cat "$into/record.log"; return 1; }
 }
 
+# One word for the arguments, and the images' sizes.
+machine_of()
+{
+	(cd "$recorded/$1" && cat args && stat -c '%n %s' -- *.img) | cksum | cut -d ' ' -f 1
+}
+
+# VFIO pins what is mapped, and the quota is half of the memory: hence 4 GiB.
+run_machine()
+{
+	share=$recorded/$1
+	shift
+	for test in "$@"; do
+		mv "$recorded/$test" "$share/"
+		cp "$share/$test"/*.img "$share/"
+	done
+	sed "s|SHARE/|$share/|g" "$share/$1/args" >"$share/args"
+	BOOT_LIMIT=1500 GUEST_MIB=4096 GUEST_SHARE=$share GUEST_NAME=$1 tests/guest/run.sh "$@"
+}
+
+rm -rf "$recorded"
+mkdir -p "$recorded"
+: >"$recorded/machines"
 for test in $tests; do
-	share=$(pwd)/$B/guest/share
-	record "$test" || { status=1; continue; }
-	GUEST_MIB=4096 GUEST_SHARE=$share GUEST_NAME=$test tests/guest/run.sh integration || status=1
+	record "$test" && echo "$(machine_of "$test") $test" >>"$recorded/machines" || status=1
+done
+for machine in $(cut -d ' ' -f 1 "$recorded/machines" | sort -u); do
+	mkdir "$recorded/$machine"
+	run_machine "$machine" $(sed -n "s/^$machine //p" "$recorded/machines") || status=1
+	rm -rf "${recorded:?}/$machine"
 done
 exit $status

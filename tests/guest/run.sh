@@ -2,28 +2,30 @@
 # SPDX-License-Identifier: MIT
 # Boot a Linux guest that has PCI devices behind an IOMMU, run tests in it, and tell what failed and in which log.
 # usage: run.sh [TEST...]        the tests are tests/guest/tests/*.sh; default: all of them
-# Variables: GUEST_SHARE, GUEST_ROOT, GUEST_NAME: set by integration.sh and systemd.sh
-#   B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)
+# Variables: B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)  BOOT_LIMIT=600 (of all of them)
+#   GUEST_SHARE, GUEST_ROOT, GUEST_NAME, GUEST_MIB, GUEST_IOMMU: set by the other scripts
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
 here=tests/guest
 work=$B/guest
-tests=${*:-$(cd $here/tests && ls -- *.sh | grep -v -x "lib.sh\|integration.sh" | sed 's/\.sh$//')}
+tests=${*:-$(cd $here/tests && ls -- *.sh | grep -v -x "lib.sh\|integration.sh\|without_.*" | sed 's/\.sh$//')}
 status=0
 mkdir -p "$work/bin"
 
 # What is behind the IOMMU. Addresses are fixed, so that tests can name functions:
 #   0000:00:02.0 NVMe, "disk0"; 03.0 NVMe, "disk1"; 04.0 xHCI; 05.0 edu (MSI without mask bits, INTx)
 #   06.0 a conventional bridge, below it two edus that share an IOMMU group
-#   07.0 a root port with hot-plug; 08.0 e1000 (INTx)
+#   07.0 a root port with hot-plug, and the drive d3 for what is plugged into it; 08.0 e1000 (INTx)
 devices()
 {
-	echo "-device intel-iommu,intremap=on,caching-mode=on"
+	[ "${GUEST_IOMMU-on}" = "" ] || echo "-device intel-iommu,intremap=${GUEST_IOMMU:-on},caching-mode=on"
+	# what guests can read and write, among it what QEMU traces
+	echo "-fsdev local,id=share,path=$share,security_model=none
+	-device virtio-9p-pci,fsdev=share,mount_tag=share,addr=1e
+	-D $share/trace -trace pci_nvme_mmio_shutdown_set"
 	if [ -n "${GUEST_SHARE:-}" ]; then
-		cat "$GUEST_SHARE/args"
-		echo "-fsdev local,id=share,path=$GUEST_SHARE,security_model=none
-		-device virtio-9p-pci,fsdev=share,mount_tag=share,addr=1e"
+		cat "$share/args"
 		return
 	fi
 	[ -z "${GUEST_ROOT:-}" ] || echo "-drive file=$GUEST_ROOT,if=virtio,format=raw,cache=unsafe"
@@ -34,10 +36,17 @@ devices()
 	-device edu,addr=5
 	-device pcie-pci-bridge,id=bridge0,addr=6 -device edu,bus=bridge0,addr=1 -device edu,bus=bridge0,addr=2
 	-device pcie-root-port,id=port0,addr=7,chassis=1
+	-drive file=$run/disk2.img,if=none,id=d3,format=raw,cache=unsafe
 	-device e1000,romfile=,addr=8"
 }
 
-# no_timer_check: the kernel takes a timer that is late, because the host is busy, for one that does not work.
+# The third serial port is wired to the monitor: a test in the guest can plug its own machine's devices.
+wired_monitor()
+{
+	echo "-chardev socket,id=monitor,path=$run/monitor.sock,server=on,wait=off -mon chardev=monitor,mode=control
+	-chardev socket,id=port,path=$run/monitor.sock -serial chardev:port"
+}
+
 boot()
 {
 	timeout -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m "${GUEST_MIB:-1536}" \
@@ -45,7 +54,7 @@ boot()
 		-kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
 		-append "console=ttyS0 panic=-1 oops=panic intel_iommu=on no_timer_check quiet loglevel=4 guest.tests=$(echo $tests |
 			tr ' ' ,) guest.limit=${LIMIT:-300}${GUEST_ROOT:+ guest.root=/dev/vda}" \
-		-serial "file:$run/console.log" -serial "file:$run/report" \
+		-serial "file:$run/console.log" -serial "file:$run/report" $(wired_monitor) \
 		-qmp "unix:$run/qmp.sock,server=on,wait=off" </dev/null >"$run/qemu.log" 2>&1
 }
 
@@ -61,14 +70,14 @@ judge()
 {
 	for name in $tests; do
 		if grep -q "^pass $name " "$run/report"; then
-			echo "guest $version: ${GUEST_NAME:-$name}: passed ($(sed -n "s/^pass $name //p" "$run/report") s)"
+			echo "guest $version: $name: passed ($(sed -n "s/^pass $name //p" "$run/report") s)"
 		elif grep -q "^fail $name " "$run/report"; then
-			echo "guest $version: ${GUEST_NAME:-$name}: FAILED (exit status $(sed -n "s/^fail $name //p" "$run/report"))," \
+			echo "guest $version: $name: FAILED (exit status $(sed -n "s/^fail $name //p" "$run/report"))," \
 				"see $run/console.log"
 			sed -n "/^==== $name/,/^==== end $name/p" "$run/console.log" | tr -d '\r' | tail -n 30
 			status=1
 		else
-			echo "guest $version: ${GUEST_NAME:-$name}: NOT RUN or not finished"
+			echo "guest $version: $name: NOT RUN or not finished"
 			status=1
 		fi
 	done
@@ -90,10 +99,11 @@ for version in ${KERNELS:-6.1}; do
 	run=$work/run-$version${GUEST_NAME:+-$GUEST_NAME}
 	sh $here/kernel.sh "$version" "$kernel"
 	rm -rf "$run"
-	mkdir -p "$run"
-	[ -z "${GUEST_SHARE:-}" ] || echo "$GUEST_NAME" >"$GUEST_SHARE/name"
+	share=${GUEST_SHARE:-$run/share}
+	mkdir -p "$run" "$share"
+	: >"$share/trace"
 	truncate -s 256M "$run/disk0.img"
-	truncate -s 64M "$run/disk1.img" "$run/stick.img"
+	truncate -s 64M "$run/disk1.img" "$run/disk2.img" "$run/stick.img"
 	sh $here/initramfs.sh "$kernel" "$B" "$run/initramfs"
 	: >"$run/report"
 	ended=0

@@ -8,11 +8,22 @@ rm -f $conf
 
 # A test that fails leaves no pcid to the next.
 pcid_pid=
+load_pid=
 leave()
 {
+	end_load
 	[ -z "$pcid_pid" ] || { kill $pcid_pid && wait $pcid_pid; tail -n 40 /tmp/pcid.log; }
 }
 trap leave EXIT
+
+# Files that the host has too, in /share.
+share()
+{
+	! grep -q ' /share ' /proc/mounts || return 0
+	modprobe -a virtio_pci 9pnet_virtio 9p
+	mkdir -p /share
+	mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=262144 share /share
+}
 
 fail()
 {
@@ -53,9 +64,9 @@ await()
 start_pcid()
 {
 	grep -q ^driver $conf 2>/dev/null || use_nvmed
-	rm -f /tmp/ready
+	rm -f /tmp/ready /tmp/pcid.log
 	mkfifo /tmp/ready
-	pcid --bus vfio --config $conf --ready-fd 3 -v "$@" 3>/tmp/ready >/tmp/pcid.log 2>&1 &
+	pcid --bus vfio --config $conf --ready-fd 3 -v "$@" 3>/tmp/ready >>/tmp/pcid.log 2>&1 &
 	pcid_pid=$!
 	read -r line </tmp/ready || true
 	cat /tmp/pcid.log
@@ -64,6 +75,7 @@ start_pcid()
 
 stop_pcid()
 {
+	end_load
 	kill $pcid_pid
 	wait $pcid_pid || fail "pcid ended with exit status $?"
 	pcid_pid=
@@ -85,4 +97,84 @@ has_disk()
 driver_of()
 {
 	basename "$(readlink /sys/bus/pci/devices/$1/driver || echo none)"
+}
+
+# Given back to this driver, with nothing of pcid's left on it.
+is_as_before()
+{
+	[ "$(driver_of $1)" = "$2" ] || fail "$1 was not given back to $2 but to $(driver_of $1)"
+	override=$(cat /sys/bus/pci/devices/$1/driver_override)
+	[ "$override" = "(null)" ] || fail "the driver_override of $1 is $override still"
+}
+
+# Bus mastering: whether the function may access memory.
+is_master()
+{
+	[ $(($(od -An -tu1 -j4 -N1 /sys/bus/pci/devices/$1/config) & 4)) -ne 0 ]
+}
+
+# ---- load ----
+
+# Read a disk over and over in the background; a line in /tmp/load for each time.
+load()
+{
+	end_load
+	rm -f /tmp/load
+	while pcidctl disk read $1 --output /dev/null --bytes 8M 2>/tmp/load.last; do
+		echo >>/tmp/load
+	done &
+	load_pid=$!
+	await test -s /tmp/load
+}
+
+end_load()
+{
+	[ -n "$load_pid" ] || return 0
+	kill $load_pid 2>/dev/null || true
+	wait $load_pid || true
+	load_pid=
+}
+
+more_load()
+{
+	[ "$(wc -l </tmp/load)" -gt "$loads" ]
+}
+
+# Without an error, from now on as before.
+load_went_on()
+{
+	loads=$(($(wc -l </tmp/load) + 1))
+	await more_load
+	kill -0 $load_pid || fail "the load beside it ended: $(cat /tmp/load.last)"
+}
+
+# The same until it fails; what it said is in /tmp/victim then.
+load_until_error()
+{
+	rm -f /tmp/victim.times
+	while pcidctl disk read $1 --output /dev/null --bytes 8M; do
+		echo >>/tmp/victim.times
+	done >/tmp/victim 2>&1 &
+	victim=$!
+	await test -s /tmp/victim.times
+}
+
+# ---- the machine ----
+
+# A command to the monitor of the QEMU that this guest runs on; a failure is one here.
+qmp()
+{
+	stty -F /dev/ttyS2 raw -echo
+	exec 9<>/dev/ttyS2
+	echo '{"execute": "qmp_capabilities"}' >&9
+	echo "$1" | tr -d '\n\t' >&9
+	echo '{"execute": "query-version", "id": "last"}' >&9
+	while read -r answer <&9; do
+		case $answer in
+		*'"last"'*) break ;;
+		*CommandNotFound*) ;; # qmp_capabilities, the second time
+		*'"error"'*) fail "$answer" ;;
+		esac
+	done
+	exec 9>&-
 }
