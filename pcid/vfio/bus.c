@@ -220,18 +220,12 @@ static void let_go(struct pcid_function *f)
 	p->decode = false;
 }
 
-static int claim(struct pcid_function *f)
+static int open_taken(struct pcid_function *f)
 {
-	struct vfio_bus *b = vfio_bus_of(f);
 	struct vfio_function *p = vfio_of(f);
 	int ret;
 
-	if (f->gone)
-		return -ENODEV;
-	ret = vfio_run(f, take_over);
-	if (ret)
-		return ret;
-	p->container = get_container(b, f->group);
+	p->container = get_container(vfio_bus_of(f), f->group);
 	if (!p->container)
 		return -ENOMEM;
 	ret = join_container(f);
@@ -241,6 +235,23 @@ static int claim(struct pcid_function *f)
 		ret = vfio_request_watch(f);
 	if (ret)
 		let_go(f);
+	return ret;
+}
+
+/* What cannot be driven is the kernel's again at once: only VFIO knows whether interrupts are
+ * remapped, and only when it has the function. */
+static int claim(struct pcid_function *f)
+{
+	int ret;
+
+	if (f->gone)
+		return -ENODEV;
+	ret = vfio_run(f, take_over);
+	if (ret)
+		return ret;
+	ret = open_taken(f);
+	if (ret)
+		vfio_run(f, vfio_give_back);
 	return ret;
 }
 
