@@ -2,7 +2,7 @@
 #
 #   make           build everything into build/
 #   make demo      a QEMU bus, an NVMe disk, a file moved onto it and back
-#   make check     every test, plain and under sanitizers
+#   make check     every test, plain and under sanitizers, and in Linux guests (GUEST=no: not there)
 #   make bench     measure everything: a table, and build/bench.json
 #   make bench-guest  the kernel's drivers and ours in a Linux guest: a table, and build/bench-guest.json
 #   make fuzz      the fuzz targets for long (FUZZ_SECONDS=600 each); docs/testing.md

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Build and run every test, plain and under sanitizers. One line per suite; the last line is "N passed, N failed".
-# Environment: B (build directory), VARIANTS ("plain asan tsan"), ONLY (a shell pattern of test names), TEST_TIMEOUT (s).
+# Environment: B (build directory), VARIANTS ("plain asan tsan"), ONLY (a shell pattern of test names), TEST_TIMEOUT (s),
+# GUEST=no (leaves out the Linux guests, which take about ten minutes).
 set -u
 
 cd "$(dirname "$0")/.." || exit 1
@@ -123,10 +124,29 @@ run_fuzz()
 	fi
 }
 
+# tests/guest/check.sh TEST... runs some of it.
+run_guest()
+{
+	case guest in
+	$ONLY) ;;
+	*) return ;;
+	esac
+	[ "${GUEST:-}" != no ] || { echo "guest: left out (GUEST=no)"; return; }
+	if ! build guest "$B" "" "tests guest"; then
+		suite guest 0 1 "$logs/build-guest.log"
+		return
+	fi
+	B=$B sh tests/guest/check.sh >"$logs/guest.log" 2>&1
+	grep '^guest: .*\(left out\|cannot be had\)' "$logs/guest.log"
+	set -- $(sed -n 's/^guest: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$logs/guest.log")
+	suite guest "${1:-0}" "${2:-1}" "$logs/guest.log"
+}
+
 run_script abi
 B=$B run_script examples
 run_script model
 run_fuzz
+run_guest
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

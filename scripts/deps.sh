@@ -26,6 +26,7 @@ spin            check cmd:spin
 fio             bench-guest cmd:fio
 libdpdk-dev     bench any:/usr/include/dpdk/rte_ring.h,/usr/local/include/rte_ring.h
 clang           check cmd:clang
+e2fsprogs       check any:/sbin/mke2fs,/usr/sbin/mke2fs
 libclang-rt-14-dev check any:/usr/lib/clang,/usr/lib/llvm-14/lib/clang
 "
 optional=

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Build an initramfs: busybox, the kernel modules the tests need, the suite's programs and their libraries, the tests.
-# usage: initramfs.sh KERNEL_DIR BUILD_DIR OUT
+# Build an initramfs: busybox, the kernel modules and tools the tests need, the suite's programs and their libraries, the
+# tests. usage: initramfs.sh KERNEL_DIR BUILD_DIR OUT
 set -eu
 kernel=$1 build=$2 out=$3
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,6 +12,7 @@ rm -rf "$root"
 for dir in bin sbin dev proc sys tmp run etc/pcid.d usr/share/misc lib64 suite tests; do
 	mkdir -p "$root/$dir"
 done
+root=$(cd "$root" && pwd)
 cp "$kernel/busybox" "$root/bin/busybox"
 install -m 755 "$here/init" "$root/init"
 cp -R "$here/tests/." "$root/tests/"
@@ -41,6 +42,18 @@ done | sort -u | while read -r path; do
 done
 "$kernel/busybox" depmod -b "$root" "$release"
 
+# ---- what else starts pcid: init/, and supervisors, whose libraries this machine need not have ----
+tools=build/guest/tools
+ln -s ../bin "$root/usr/bin"
+sh "$here/tools.sh" $tools
+for program in runsv sv s6-supervise s6-svc s6-svwait s6-svstat s6-ftrigrd lspci; do
+	rm -f "$root/bin/$program"
+	cp "$(find $tools/usr/bin $tools/bin -name $program 2>/dev/null)" "$root/bin/"
+done
+mkdir -p "$root/usr/lib"
+find $tools/usr/lib -name 'lib*.so.*' -exec cp -a {} "$root/usr/lib/" \;
+cp -R "$here/../../init" "$root/tests/init.d"
+
 # ---- programs and their shared libraries ----
 cp "$build"/bin/* "$root/suite/"
 # as "make install" has it
@@ -53,9 +66,9 @@ done
 for test in "$build"/tests/test_* "$build"/guest/bin/*; do
 	[ ! -x "$test" ] || cp "$test" "$root/tests/"
 done
-for program in "$root"/suite/* "$root"/tests/*; do
-	ldd "$program" 2>/dev/null | grep -oE '/[^ ]+' || true
-done | sort -u | while read -r lib; do
+for program in "$root"/suite/* "$root"/tests/* "$root/bin/lspci"; do
+	LD_LIBRARY_PATH=$root/usr/lib ldd "$program" 2>/dev/null | grep -oE '/[^ ]+' || true
+done | grep -v "^$root" | sort -u | while read -r lib; do
 	mkdir -p "$root$(dirname "$lib")"
 	cp -L "$lib" "$root$lib"
 done

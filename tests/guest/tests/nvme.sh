@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # A file onto the NVMe disk and back through pcid on the VFIO bus; then the kernel's own driver finds it there too.
 . /tests/lib.sh
+share
 modprobe nvme
 await has_disk 0000:00:02.0
 take 0000:00:02.0
@@ -18,8 +19,14 @@ pcidctl irq
 # its vectors are masked and unmasked, by the driver, all the while
 pcidctl irq | awk '$1 == "0000:00:02.0" {masks += $7; unmasks += $8}
 	END {exit !(masks > 0 && unmasks > 0)}' || fail "the driver masked no vector"
+shutdowns()
+{
+	grep -c pci_nvme_mmio_shutdown_set /share/trace || true
+}
+before=$(shutdowns)
 stop_pcid
-[ "$(driver_of 0000:00:02.0)" = nvme ] || fail "not given back to nvme"
+[ "$(shutdowns)" -eq $((before + 1)) ] || fail "the controller was not shut down as the specification asks for"
+is_as_before 0000:00:02.0 nvme
 await has_disk 0000:00:02.0
 dd if=/dev/$(disk_of 0000:00:02.0) of=/tmp/kernel bs=1M skip=3 count=12 2>/dev/null
 cmp /tmp/in /tmp/kernel

@@ -26,12 +26,18 @@ echo "driver $old, then $new"
 grep 'it is started again' /tmp/pcid.log
 pcidctl disk read nvme0n1 --output /dev/null --bytes 8M
 
-# pcid dies: its drivers die with it, and the function stays vfio-pci's
+# pcid dies under load: its drivers die with it, its clients are told, the function can reach no memory any more and stays
+# vfio-pci's, and a successor has it at once
+is_master 0000:00:02.0 || fail "bus mastering is off while it is driven?"
+load_until_error nvme0n1
 kill -9 $pcid_pid
 wait $pcid_pid || true
 await test ! -e /proc/$new
+wait $victim || true
+cat /tmp/victim
 [ "$(driver_of 0000:00:02.0)" = vfio-pci ]
+! is_master 0000:00:02.0 || fail "it may access memory still"
 start_pcid
 pcidctl disk read nvme0n1 --output /dev/null --bytes 8M
 stop_pcid
-[ "$(driver_of 0000:00:02.0)" = nvme ] || fail "not given back to nvme"
+is_as_before 0000:00:02.0 nvme
