@@ -46,7 +46,7 @@ done
 tools=build/guest/tools
 ln -s ../bin "$root/usr/bin"
 sh "$here/tools.sh" $tools
-for program in runsv sv s6-supervise s6-svc s6-svwait s6-svstat s6-ftrigrd lspci; do
+for program in runsv sv s6-supervise s6-svc s6-svlisten1 s6-svwait s6-svstat s6-ftrigrd lspci; do
 	rm -f "$root/bin/$program"
 	cp "$(find $tools/usr/bin $tools/bin -name $program 2>/dev/null)" "$root/bin/"
 done

@@ -10,6 +10,7 @@ for unsafe in 0 1; do
 	take 0000:00:02.0
 	start_pcid
 	grep 'does not remap interrupts, so a device might\|refused: the kernel.s allow_unsafe_interrupts is on' /tmp/pcid.log
+	[ "$(grep -c "taken over" /tmp/pcid.log)" -eq 1 ] || fail "it was tried again and again"
 	pcidctl list
 	# at once, and not only at pcid's end
 	await has_disk 0000:00:02.0
