@@ -41,4 +41,29 @@ grep 0000:00:05.0 /tmp/pcid.log && fail "0000:00:05.0 is not named, and was touc
 [ "$(driver_of 0000:00:05.0)" = none ]
 stop_pcid
 umount /tmp/mnt
-echo "driver of 02.0: $(driver_of 0000:00:02.0)"
+is_as_before 0000:00:02.0 nvme
+
+# a driver of the kernel's has the other one of the group: that the configuration allows sharing does not help
+other=0000:01:02.0
+modprobe uio_pci_generic
+echo uio_pci_generic >/sys/bus/pci/devices/$other/driver_override
+echo $other >/sys/bus/pci/drivers_probe
+[ "$(driver_of $other)" = uio_pci_generic ]
+cat >$conf <<END
+vfio {
+	take = {"0000:01:01.0"}
+	shared_groups = true
+}
+driver "edu" {
+	vendor = 0x1234
+	device = 0x11e8
+	command = "/tests/probe"
+}
+END
+start_pcid
+expect "0000:01:01.0: refused: it shares IOMMU group [0-9]* with $other, which the kernel's driver uio_pci_generic has"
+stop_pcid
+is_as_before 0000:01:01.0 none
+[ "$(driver_of $other)" = uio_pci_generic ]
+echo $other >/sys/bus/pci/drivers/uio_pci_generic/unbind
+echo >/sys/bus/pci/devices/$other/driver_override
