@@ -3,7 +3,8 @@
 # Boot a Linux guest that has PCI devices behind an IOMMU, run tests in it, and tell what failed and in which log.
 # usage: run.sh [TEST...]        the tests are tests/guest/tests/*.sh; default: all of them
 # Variables: B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)  BOOT_LIMIT=600 (of all of them)
-#   GUEST_SHARE, GUEST_ROOT, GUEST_NAME, GUEST_MIB, GUEST_IOMMU: set by the other scripts
+#   GUEST_IOMMU: interrupt remapping is "on", or "off"; empty: there is no IOMMU
+#   GUEST_SHARE, GUEST_ROOT, GUEST_NAME, GUEST_MIB: set by the other scripts
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
