@@ -60,7 +60,7 @@ run_machine()
 		cp "$share/$test"/*.img "$share/"
 	done
 	sed "s|SHARE/|$share/|g" "$share/$1/args" >"$share/args"
-	BOOT_LIMIT=1500 GUEST_MIB=4096 GUEST_SHARE=$share GUEST_NAME=$1 tests/guest/run.sh "$@"
+	LIMIT=700 BOOT_LIMIT=3000 GUEST_MIB=4096 GUEST_SHARE=$share GUEST_NAME=$1 tests/guest/run.sh "$@"
 }
 
 rm -rf "$recorded"

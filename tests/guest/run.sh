@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Boot a Linux guest that has PCI devices behind an IOMMU, run tests in it, and tell what failed and in which log.
 # usage: run.sh [TEST...]        the tests are tests/guest/tests/*.sh; default: all of them
-# Variables: B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)  BOOT_LIMIT=600 (of all of them)
+# Variables: B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)  BOOT_LIMIT=1500 (of all of them)
 #   GUEST_IOMMU: interrupt remapping is "on", or "off"; empty: there is no IOMMU
 #   GUEST_SHARE, GUEST_ROOT, GUEST_NAME, GUEST_MIB: set by the other scripts
 set -eu
@@ -50,7 +50,7 @@ wired_monitor()
 
 boot()
 {
-	timeout -k 5 "${BOOT_LIMIT:-600}" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m "${GUEST_MIB:-1536}" \
+	timeout -k 5 "${BOOT_LIMIT:-1500}" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m "${GUEST_MIB:-1536}" \
 		-nodefaults -display none -no-reboot $(devices) \
 		-kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
 		-append "console=ttyS0 panic=-1 oops=panic intel_iommu=on no_timer_check quiet loglevel=4 guest.tests=$(echo $tests |
@@ -85,7 +85,7 @@ judge()
 	if ! grep -q '^done' "$run/report"; then
 		status=1
 		if [ "$1" -eq 124 ] || [ "$1" -eq 137 ]; then
-			echo "guest $version: it did not end in ${BOOT_LIMIT:-600} s and was stopped"
+			echo "guest $version: it did not end in ${BOOT_LIMIT:-1500} s and was stopped"
 		else
 			echo "guest $version: it ended before its tests did"
 		fi

@@ -49,13 +49,13 @@ use_nvmed()
 	END
 }
 
-# Until the command succeeds, for at most ten seconds.
+# Until the command succeeds, for at most a minute: the host may be busy.
 await()
 {
 	tries=0
 	until "$@" >/dev/null 2>&1; do
 		tries=$((tries + 1))
-		[ $tries -lt 100 ] || fail "never true: $*"
+		[ $tries -lt 600 ] || fail "never true: $*"
 		usleep 100000
 	done
 }
