@@ -7,6 +7,8 @@
 
 #include "rig.h"
 
+#define SERIAL_DISK_BYTES (1ull << 30)
+
 static struct pcidipc_request *first, *last; /* in flight */
 static uint64_t free_from;		     /* when the disk has done what it has now */
 
@@ -63,7 +65,7 @@ static void serve(struct bench_process *process, void *arg)
 	static struct pcidipc_poller poller = {.poll = poll_disk, .arm = arm_disk};
 	static struct pcidipc_disk disk = {
 		.name = "serial",
-		.info = {.bytes = RIG_DISK_BYTES, .block_bytes = 512, .dma_align = 4},
+		.info = {.bytes = SERIAL_DISK_BYTES, .block_bytes = 512, .dma_align = 4},
 		.max_sessions = 1024,
 		.max_sq_entries = 1024,
 		.io_bytes = sizeof(struct serial),

@@ -268,7 +268,7 @@ static void model_run(unsigned qid)
 	}
 }
 
-static void model_answer_held(unsigned i, uint16_t status)
+static inline void model_answer_held(unsigned i, uint16_t status)
 {
 	uint16_t queue = m.held_queue[i], cid = m.held[i].cid;
 
@@ -288,7 +288,7 @@ static void model_poll(unsigned qid)
 	m.event[2 * qid] = m.awake ? (q->tail + q->entries / 2) % q->entries : q->tail;
 }
 
-static void model_event(uint32_t result)
+static inline void model_event(uint32_t result)
 {
 	struct nvme_sqe sqe = m.events[--m.nevents];
 

@@ -112,7 +112,7 @@ static void submit(struct asked *a)
 }
 
 /* Read `blocks` blocks. */
-static void ask(struct asked *a, uint64_t blocks)
+static inline void ask(struct asked *a, uint64_t blocks)
 {
 	prepare(a, PCIDIPC_BLOCK_READ, blocks);
 	submit(a);
