@@ -39,7 +39,11 @@
  */
 #define RINGABI_USB_CONFIGURE RINGABI_USB_CMD(3u)
 
-/* CONTROL: cmd[0..7] = the setup packet, cmd[8..11] = timeout in ms; wLength must equal len. */
+/*
+ * CONTROL: cmd[0..7] = the setup packet, cmd[8..11] = timeout in ms (0: 5000); wLength must equal
+ * len. -EPERM: a request that would reach beyond the interface, or that another command is for
+ * (SET_CONFIGURATION, SET_INTERFACE, CLEAR_FEATURE(ENDPOINT_HALT)).
+ */
 #define RINGABI_USB_CONTROL RINGABI_USB_CMD(4u)
 
 /* TRANSFER: bulk or interrupt, direction as arg.endpoint says. RINGABI_USB_SG: see below. */
@@ -48,7 +52,11 @@
 #define RINGABI_USB_ZERO_PACKET (1u << 1)  /* end an OUT transfer with a zero-length packet */
 #define RINGABI_USB_SG (1u << 2)	   /* addr = offset of len struct ringabi_usb_segment */
 
-/* CLEAR_HALT: CLEAR_FEATURE(ENDPOINT_HALT) and the host side's reset, together. */
+/*
+ * CLEAR_HALT: CLEAR_FEATURE(ENDPOINT_HALT) and the host side's reset, together. When an endpoint
+ * halts, what else was queued on it completes with -ECANCELED, and new transfers with -EPIPE until
+ * this. On one that is not halted it cancels what is queued.
+ */
 #define RINGABI_USB_CLEAR_HALT RINGABI_USB_CMD(6u)
 /* STOP: cancel everything on arg.endpoint and arg.stream (0: all); they complete -ECANCELED first.
  */
@@ -86,5 +94,6 @@ RINGABI_AT(ringabi_usb_segment, len, 8);
 RINGABI_AT(ringabi_usb_segment, buf_index, 12);
 
 #define RINGABI_USB_MAX_SEGMENTS 128u
+#define RINGABI_USB_MAX_BYTES (16u << 20) /* of one TRANSFER; more: -EINVAL */
 
 #endif
