@@ -33,6 +33,7 @@ LIB_SRC := $(wildcard libpcidipc/src/*.c)
 PCID_SRC := $(wildcard pcid/*.c pcid/qemu/*.c pcid/vfio/*.c)
 CTL_SRC := $(wildcard pcid/ctl/*.c)
 NVMED_SRC := $(wildcard nvmed/*.c)
+XHCID_SRC := $(wildcard xhcid/*.c)
 # Every tests/unit/test_*.c and tests/qemu/test_*.c is a program; the other files there are shared by their neighbours.
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 QEMU_SRC := $(wildcard tests/qemu/test_*.c)
@@ -49,7 +50,7 @@ NVMED_LIBS := -lnvme
 LIB_A := $(B)/lib/libpcidipc.a
 LIB_SO := $(B)/lib/libpcidipc.so.$(SOVERSION)
 PROGRAMS := $(if $(wildcard pcid/main.c),$(B)/bin/pcid) $(if $(wildcard pcid/ctl/main.c),$(B)/bin/pcidctl) \
-	$(if $(wildcard nvmed/main.c),$(B)/bin/nvmed)
+	$(if $(wildcard nvmed/main.c),$(B)/bin/nvmed) $(if $(wildcard xhcid/main.c),$(B)/bin/xhcid)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 QEMU_TESTS := $(patsubst tests/qemu/%.c,$(B)/tests/%,$(QEMU_SRC))
 
@@ -93,6 +94,8 @@ $(B)/bin/pcidctl: $(call objs,$(CTL_SRC)) $(LIB_A)
 	$(link) $(LIB_LIBS) $(CTL_LIBS)
 $(B)/bin/nvmed: $(call objs,$(NVMED_SRC)) $(LIB_A)
 	$(link) $(LIB_LIBS) $(NVMED_LIBS)
+$(B)/bin/xhcid: $(call objs,$(XHCID_SRC)) $(LIB_A)
+	$(link) $(LIB_LIBS)
 
 # ---- examples: what docs/driver-guide.md and the README show, against the public headers only ----
 
@@ -215,7 +218,7 @@ install: all
 		$(INCLUDEDIR)/pcidipc $(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man8 $(SYSCONFDIR)/pcid.d)
 	$(INSTALL) -m 755 $(B)/bin/pcid $(DESTDIR)$(SBINDIR)
 	$(INSTALL) -m 755 $(B)/bin/pcidctl $(DESTDIR)$(BINDIR)
-	$(INSTALL) -m 755 $(B)/bin/nvmed $(DESTDIR)$(LIBEXECDIR)
+	$(INSTALL) -m 755 $(B)/bin/nvmed $(B)/bin/xhcid $(DESTDIR)$(LIBEXECDIR)
 	$(INSTALL) -m 755 $(LIB_SO) $(DESTDIR)$(LIBDIR)
 	ln -sf $(notdir $(LIB_SO)) $(DESTDIR)$(LIBDIR)/libpcidipc.so
 	$(INSTALL) -m 644 ringabi/*.h $(DESTDIR)$(INCLUDEDIR)/ringabi

@@ -17,6 +17,7 @@ libconfuse-dev  build hdr:confuse.h
 libjson-c-dev   build hdr:json-c/json.h
 libseccomp-dev  build hdr:seccomp.h
 libpci-dev      build hdr:pci/pci.h
+libusb-1.0-0-dev build hdr:libusb-1.0/libusb.h
 libudev-dev     build hdr:libudev.h
 pci.ids         build any:/usr/share/misc/pci.ids,/usr/share/hwdata/pci.ids,/usr/share/pci.ids
 qemu-system-x86 build cmd:qemu-system-x86_64

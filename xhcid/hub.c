@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/* Hubs (USB 2.0, chapter 11; USB 3.2, chapter 10): their ports, and the endpoint that tells which
+ * of them changed. */
+#include <endian.h>
+#include <errno.h>
+#include <pcidipc/log.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "xhcid.h"
+
+#define MS 1000000u
+#define MAX_HUB_PORTS 15 /* what a route string can name */
+#define MAX_ERRORS 5
+
+#define HUB_CLASS 0x20u /* bmRequestType: class request to the hub */
+#define PORT_CLASS 0x23u
+#define SET_HUB_DEPTH 12
+#define PORT_RESET 4
+#define PORT_POWER 8
+#define BH_PORT_RESET 28
+#define C_CONNECTION 16
+#define C_ENABLE 17
+#define C_SUSPEND 18
+#define C_OVER_CURRENT 19
+#define C_RESET 20
+#define C_LINK_STATE 25
+#define C_CONFIG_ERROR 26
+#define C_BH_RESET 29
+
+struct hub {
+	struct device *device;
+	unsigned nports;
+	uint8_t think_time;
+	uint16_t power_good_ms;
+	bool multiple; /* a transaction translator for each port */
+	bool stopping;
+	struct port ports[MAX_HUB_PORTS + 1];
+	struct endpoint *status;
+	struct pcidipc_buf *bitmap;
+	struct td td;
+	unsigned errors;
+};
+
+static bool is_super(const struct device *dev)
+{
+	return dev->speed >= SPEED_SUPER;
+}
+
+void hub_fill_slot(const struct device *dev, uint32_t *slot)
+{
+	const struct hub *hub = dev->hub;
+
+	slot[0] |= htole32(SLOT_HUB | (hub->multiple ? SLOT_MTT : 0));
+	slot[1] |= htole32(SLOT_PORTS(hub->nports));
+	if (dev->speed == SPEED_HIGH)
+		slot[2] |= htole32(SLOT_THINK_TIME(hub->think_time));
+}
+
+bool hub_multiple_translators(const struct device *dev)
+{
+	return dev->hub && dev->hub->multiple;
+}
+
+/* ---- ports ---- */
+
+static int port_feature(struct port *port, uint8_t request, uint16_t feature)
+{
+	struct setup setup = {
+		.type = PORT_CLASS, .request = request, .value = feature, .index = port->number};
+	int ret = control_run(port->hub, &setup, NULL);
+
+	return ret < 0 ? ret : 0;
+}
+
+static int clear_changes(struct port *port, uint16_t change)
+{
+	static const struct {
+		uint8_t bit, feature;
+	} usb2[] = {{0, C_CONNECTION},
+		    {1, C_ENABLE},
+		    {2, C_SUSPEND},
+		    {3, C_OVER_CURRENT},
+		    {4, C_RESET}},
+	  usb3[] = {{0, C_CONNECTION}, {3, C_OVER_CURRENT}, {4, C_RESET},
+		    {5, C_BH_RESET},   {6, C_LINK_STATE},   {7, C_CONFIG_ERROR}};
+	bool super = is_super(port->hub);
+	unsigned n = super ? sizeof(usb3) / sizeof(*usb3) : sizeof(usb2) / sizeof(*usb2);
+	int ret = 0;
+
+	for (unsigned i = 0; i < n && !ret; i++) {
+		uint8_t bit = super ? usb3[i].bit : usb2[i].bit;
+
+		if (change & 1u << bit)
+			ret = port_feature(port, LIBUSB_REQUEST_CLEAR_FEATURE,
+					   super ? usb3[i].feature : usb2[i].feature);
+	}
+	return ret;
+}
+
+static uint8_t speed_of(const struct port *port, uint16_t status)
+{
+	if (is_super(port->hub))
+		return port->hub->speed;
+	if (status & 1u << 9)
+		return SPEED_LOW;
+	return status & 1u << 10 ? SPEED_HIGH : SPEED_FULL;
+}
+
+int hub_port_state(struct port *port, struct port_state *state)
+{
+	struct setup setup = {.type = 0x80 | PORT_CLASS, .index = port->number, .length = 4};
+	bool super = is_super(port->hub);
+	uint8_t raw[4];
+	uint16_t status, change;
+	int ret = control_run(port->hub, &setup, raw);
+
+	if (ret != (int)sizeof(raw))
+		return ret < 0 ? ret : -EPROTO;
+	status = descriptor_u16(raw);
+	change = descriptor_u16(raw + 2);
+	*state = (struct port_state){
+		.connected = status & 1,
+		.enabled = status & 2,
+		.overcurrent = status & 8,
+		.resetting = status & 16,
+		.powered = status & (super ? 1u << 9 : 1u << 8),
+		.inactive = super && (status >> 5 & 15) == LINK_INACTIVE,
+		.connect_changed = change & 1,
+		.enable_changed = !super && change & 2,
+		.overcurrent_changed = change & 8,
+		.config_error = super && change & 1u << 7,
+		.speed = speed_of(port, status),
+	};
+	return change ? clear_changes(port, change) : 0;
+}
+
+int hub_port_reset(struct port *port, bool warm)
+{
+	return port_feature(port, LIBUSB_REQUEST_SET_FEATURE, warm ? BH_PORT_RESET : PORT_RESET);
+}
+
+int hub_port_power(struct port *port)
+{
+	return port_feature(port, LIBUSB_REQUEST_SET_FEATURE, PORT_POWER);
+}
+
+/* ---- the status change endpoint ---- */
+
+static void status_done(struct td *td, int res);
+
+static void post(struct hub *hub)
+{
+	struct stream *s = &hub->status->streams[0];
+	struct controller *c = hub->device->controller;
+	struct pcidipc_segment segment = {pcidipc_dma_iova(&c->dma, hub->bitmap), 2};
+
+	if (hub->stopping || hub->device->gone || !transfer_ready(s, 1))
+		return;
+	hub->td = (struct td){.done = status_done, .bytes = 2};
+	transfer_write(s, &segment, 1, 2, false);
+	transfer_queue(s, &hub->td, 1, 0);
+	transfer_flush(c);
+}
+
+static void again_task(void *arg)
+{
+	struct hub *hub = arg;
+
+	if (hub->errors > MAX_ERRORS) {
+		pcidipc_warn("%s: %s: the hub tells nothing any more",
+			     hub->device->controller->address, hub->device->path);
+	} else if (!hub->stopping && !hub->device->gone) {
+		pcidipc_task_sleep(10 * MS * hub->errors);
+		if (!hub->status->halted || !endpoint_clear_halt(hub->status))
+			post(hub);
+	}
+	hub->device->tasks--;
+}
+
+static void post_later(struct hub *hub)
+{
+	if (hub->stopping || hub->device->gone)
+		return;
+	if (!pcidipc_spawn(hub->device->controller->loop, again_task, hub))
+		hub->device->tasks++;
+}
+
+static void look_at_bitmap(struct hub *hub)
+{
+	const uint8_t *raw = pcidipc_buf_ptr(hub->bitmap);
+	uint16_t bits = descriptor_u16(raw);
+
+	if (bits & 1)
+		pcidipc_log_ratelimited(PCIDIPC_NOTICE,
+					"%s: %s: the hub's own power or current "
+					"changed",
+					hub->device->controller->address, hub->device->path);
+	for (unsigned i = 1; i <= hub->nports; i++)
+		if (bits & 1u << i)
+			port_changed(&hub->ports[i]);
+}
+
+static void status_done(struct td *td, int res)
+{
+	struct hub *hub = pcidipc_container_of(td, struct hub, td);
+
+	if (res > 0) {
+		if (res < 2)
+			((uint8_t *)pcidipc_buf_ptr(hub->bitmap))[1] = 0;
+		hub->errors = 0;
+		look_at_bitmap(hub);
+		post(hub);
+	} else if (res != -ENODEV) {
+		hub->errors++;
+		post_later(hub);
+	}
+}
+
+/* ---- starting ---- */
+
+static int read_descriptor(struct hub *hub)
+{
+	struct device *dev = hub->device;
+	uint8_t raw[16];
+	unsigned type = is_super(dev) ? LIBUSB_DT_SUPERSPEED_HUB : LIBUSB_DT_HUB;
+	int ret = control_get_descriptor(dev, HUB_CLASS, type, 0, 0, raw, sizeof(raw));
+
+	if (ret < 7 || raw[1] != type || !raw[2]) {
+		pcidipc_warn("%s: %s: the hub descriptor is none", dev->controller->address,
+			     dev->path);
+		return ret < 0 ? ret : -EPROTO;
+	}
+	hub->nports = raw[2] < MAX_HUB_PORTS ? raw[2] : MAX_HUB_PORTS;
+	hub->think_time = descriptor_u16(raw + 3) >> 5 & 3;
+	hub->power_good_ms = (uint16_t)(raw[5] * 2);
+	return 0;
+}
+
+static int find_status(struct hub *hub)
+{
+	struct device *dev = hub->device;
+
+	for (unsigned i = 2; i < MAX_DCI; i++) {
+		struct endpoint *ep = dev->endpoints[i];
+
+		if (!ep || ep->info.type != LIBUSB_TRANSFER_TYPE_INTERRUPT ||
+		    !(ep->info.address & 0x80))
+			continue;
+		hub->status = ep;
+		hub->bitmap = pcidipc_pool_alloc(dev->controller->dma.pool, 64, 64);
+		if (!hub->bitmap)
+			return -ENOMEM;
+		memset(pcidipc_buf_ptr(hub->bitmap), 0, 64);
+		return 0;
+	}
+	return -EPROTO;
+}
+
+static int set_depth(struct device *dev)
+{
+	struct setup setup = {.type = HUB_CLASS, .request = SET_HUB_DEPTH, .value = dev->depth};
+	int ret = is_super(dev) ? control_run(dev, &setup, NULL) : 0;
+
+	return ret < 0 ? ret : 0;
+}
+
+static void start_ports(struct hub *hub)
+{
+	for (unsigned i = 1; i <= hub->nports; i++) {
+		hub->ports[i] = (struct port){.controller = hub->device->controller,
+					      .hub = hub->device,
+					      .number = (uint8_t)i,
+					      .shown = (uint8_t)i};
+		hub_port_power(&hub->ports[i]);
+	}
+	pcidipc_task_sleep((uint64_t)MS * hub->power_good_ms);
+	post(hub);
+	for (unsigned i = 1; i <= hub->nports; i++)
+		port_changed(&hub->ports[i]);
+}
+
+int hub_start(struct device *dev)
+{
+	struct hub *hub;
+	int ret;
+
+	if (dev->depth >= MAX_DEPTH || !dev->ninterfaces) {
+		pcidipc_warn("%s: %s: a hub %s", dev->controller->address, dev->path,
+			     dev->ninterfaces ? "too many in a row" : "without interface");
+		return -EPROTO;
+	}
+	hub = calloc(1, sizeof(*hub));
+	if (!hub)
+		return -ENOMEM;
+	hub->device = dev;
+	ret = read_descriptor(hub);
+	dev->hub = hub; /* from here on it is freed with the device */
+	hub->multiple = dev->speed == SPEED_HIGH && dev->descriptors.device[6] == 2 &&
+			dev->interfaces[0].info.alternates > 1;
+	if (!ret)
+		ret = interface_configure(&dev->interfaces[0], hub->multiple, 0);
+	if (ret >= 0)
+		ret = find_status(hub);
+	if (!ret)
+		ret = set_depth(dev);
+	if (!ret)
+		start_ports(hub);
+	return ret;
+}
+
+void hub_stop(struct device *dev)
+{
+	struct hub *hub = dev->hub;
+
+	hub->stopping = true;
+	for (unsigned i = 1; i <= hub->nports; i++) {
+		while (hub->ports[i].busy)
+			pcidipc_task_sleep(MS);
+		port_remove_device(&hub->ports[i]);
+	}
+}
+
+void hub_free(struct device *dev)
+{
+	if (dev->hub && dev->hub->bitmap)
+		pcidipc_buf_free(dev->hub->bitmap);
+	free(dev->hub);
+}

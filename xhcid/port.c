@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ports, of the controller and of hubs alike: what is plugged in is enumerated, what is pulled out
+ * goes. One task for a port at a time; what happens meanwhile makes it look again.
+ */
+#include <errno.h>
+#include <pcidipc/log.h>
+#include <string.h>
+
+#include "xhcid.h"
+
+#define MS 1000000u
+#define DEBOUNCE_STEP (25 * MS)
+#define DEBOUNCE_STEPS 4 /* TATTDB, 100 ms of a steady connection (USB 2.0, 7.1.7.3) */
+#define DEBOUNCE_MOST 60
+#define RESET_STEP (1 * MS)
+#define RESET_STEPS 1000
+#define RECOVERY (10 * MS) /* TRSTRCY */
+#define TRIES 3
+
+static int port_state(struct port *port, struct port_state *state)
+{
+	return port->hub ? hub_port_state(port, state) : rootport_state(port, state);
+}
+
+static const char *where(const struct port *port)
+{
+	return port->hub ? port->hub->path : port->controller->address;
+}
+
+static bool over(const struct port *port)
+{
+	const struct controller *c = port->controller;
+
+	return c->dead || c->stopping || (port->hub && port->hub->gone);
+}
+
+/* ---- attaching ---- */
+
+static int debounce(struct port *port)
+{
+	struct port_state state = {0};
+	unsigned steady = 0;
+	int ret = 0;
+
+	for (unsigned i = 0; i < DEBOUNCE_MOST && steady < DEBOUNCE_STEPS && !ret; i++) {
+		pcidipc_task_sleep(DEBOUNCE_STEP);
+		ret = over(port) ? -ENODEV : port_state(port, &state);
+		if (!ret && !state.connected)
+			ret = -ENODEV;
+		steady = state.connect_changed ? 0 : steady + 1;
+	}
+	return ret;
+}
+
+static int await_reset(struct port *port, struct port_state *state)
+{
+	for (unsigned i = 0; i < RESET_STEPS; i++) {
+		int ret;
+
+		pcidipc_task_sleep(RESET_STEP);
+		ret = over(port) ? -ENODEV : port_state(port, state);
+		if (ret)
+			return ret;
+		if (!state->connected)
+			return -ENODEV;
+		if (state->enabled && !state->resetting)
+			return 0;
+	}
+	pcidipc_warn("%s: port %u does not end its reset", where(port), port->number);
+	return -ETIMEDOUT;
+}
+
+int port_reset(struct port *port, uint8_t *speed)
+{
+	struct port_state state;
+	int ret = port_state(port, &state);
+
+	if (!ret)
+		ret = port->hub ? hub_port_reset(port, state.inactive)
+				: rootport_reset(port, state.inactive);
+	if (!ret)
+		ret = await_reset(port, &state);
+	if (ret)
+		return ret;
+	pcidipc_task_sleep(RECOVERY);
+	*speed = state.speed;
+	return 0;
+}
+
+/* From the reset to the address nothing else may have address 0. */
+static int create(struct port *port)
+{
+	struct controller *c = port->controller;
+	uint8_t speed;
+	int ret;
+
+	pcidipc_task_lock(&c->enumeration);
+	ret = over(port) ? -ENODEV : port_reset(port, &speed);
+	if (!ret)
+		ret = device_create(port, speed, &port->device);
+	pcidipc_task_unlock(&c->enumeration);
+	return ret;
+}
+
+static void attach(struct port *port)
+{
+	int ret = debounce(port);
+
+	for (unsigned i = 0; i < TRIES && !over(port); i++) {
+		if (!ret)
+			ret = create(port);
+		if (!ret)
+			ret = enumerate(port->device);
+		if (!ret || ret == -ENODEV)
+			break;
+		port_remove_device(port);
+		pcidipc_task_sleep(RECOVERY);
+		ret = 0;
+	}
+	if (!ret && port->device)
+		return;
+	port_remove_device(port);
+	if (over(port) || ret == -ENODEV)
+		return;
+	pcidipc_warn("%s: the device at port %u is not usable", where(port), port->number);
+	port->given_up = true;
+}
+
+void port_remove_device(struct port *port)
+{
+	struct device *dev = port->device;
+
+	port->device = NULL;
+	if (dev)
+		device_destroy(dev);
+}
+
+/* ---- what happens ---- */
+
+static void look_at_current(struct port *port, const struct port_state *state)
+{
+	if (state->overcurrent == port->overcurrent) {
+		if (state->overcurrent_changed && !state->overcurrent)
+			pcidipc_log_ratelimited(PCIDIPC_WARNING,
+						"%s: port %u: overcurrent, over "
+						"already",
+						where(port), port->number);
+	} else {
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING, "%s: port %u: %s", where(port), port->number,
+			state->overcurrent ? "overcurrent: it is off" : "no overcurrent any more");
+	}
+	port->overcurrent = state->overcurrent;
+	if (!state->overcurrent && !state->powered) {
+		if (port->hub)
+			hub_port_power(port);
+		else
+			rootport_power(port);
+	}
+}
+
+static const char *why_gone(const struct port *port, const struct port_state *state)
+{
+	if (!state->connected)
+		return "unplugged";
+	if (state->overcurrent)
+		return "its port is off: overcurrent";
+	if (state->connect_changed)
+		return "unplugged and plugged in again";
+	if (state->inactive)
+		return "its link has failed";
+	if (!state->enabled)
+		return "its port was disabled because of an error";
+	return port->again ? "it has to be enumerated anew" : NULL;
+}
+
+static void look(struct port *port)
+{
+	struct port_state state;
+	const char *why;
+
+	if (port_state(port, &state))
+		return;
+	look_at_current(port, &state);
+	if (state.config_error)
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: port %u: the link could not be "
+					"configured",
+					where(port), port->number);
+	why = why_gone(port, &state);
+	if (port->device && why) {
+		pcidipc_notice("%s: %s: %s", port->controller->address, port->device->path, why);
+		port_remove_device(port);
+	}
+	port->again = false;
+	if (!state.connected || state.connect_changed)
+		port->given_up = false;
+	if (state.connected && !state.overcurrent && !port->device && !port->given_up)
+		attach(port);
+}
+
+static void port_task(void *arg)
+{
+	struct port *port = arg;
+
+	while ((port->changed || port->again) && !over(port)) {
+		port->changed = false;
+		look(port);
+	}
+	port->busy = false;
+}
+
+void port_changed(struct port *port)
+{
+	port->changed = true;
+	if (port->busy || over(port))
+		return;
+	port->busy = !pcidipc_spawn(port->controller->loop, port_task, port);
+}
+
+void ports_start(struct controller *c)
+{
+	for (unsigned i = 1; i <= c->nports; i++)
+		if (c->ports[i].major) {
+			if (c->hcc & HCC_PPC)
+				rootport_power(&c->ports[i]);
+			port_changed(&c->ports[i]);
+		}
+}
+
+void ports_stop(struct controller *c)
+{
+	for (unsigned i = 1; i <= c->nports; i++) {
+		while (c->ports[i].busy)
+			pcidipc_task_sleep(MS);
+		port_remove_device(&c->ports[i]);
+	}
+}
