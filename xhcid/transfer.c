@@ -72,6 +72,20 @@ void transfer_write(struct stream *s, const struct pcidipc_segment *segments, un
 		ring_write(&s->ring, at, 0, 0, TRB_TYPE(TRB_NORMAL) | TRB_IOC);
 }
 
+/*
+ * QEMU's controller looks for further TRBs while it is still telling the device that the last
+ * transfer is over, and its stick then takes the request for a status too early and never answers
+ * it. What comes after a register was read it sees when it is done with that.
+ */
+static void let_settle(struct stream *s)
+{
+	struct controller *c = s->endpoint->device->controller;
+
+	if (c->looks_ahead && s->just_finished)
+		pcidipc_read32(&c->bar, c->op + OP_USBSTS);
+	s->just_finished = false;
+}
+
 void transfer_queue(struct stream *s, struct td *td, uint16_t n, uint32_t timeout_ms)
 {
 	struct controller *c = s->endpoint->device->controller;
@@ -82,6 +96,7 @@ void transfer_queue(struct stream *s, struct td *td, uint16_t n, uint32_t timeou
 	td->cancel = 0;
 	td->moved = 0;
 	td->timed = timeout_ms;
+	let_settle(s);
 	td->first = ring_commit(&s->ring, n);
 	if (s->first)
 		s->last->next = td;
@@ -150,6 +165,7 @@ static void finish(struct stream *s, struct td *td, int res)
 	uint16_t end = (uint16_t)(td->first + td->count);
 
 	transfer_forget(s, td);
+	s->just_finished = s->endpoint->info.address & 0x80 && !s->id;
 	s->ring.dequeue = s->stale >= 0 ? (uint16_t)s->stale : end;
 	td->done(td, res);
 	if (s->parked_first)

@@ -56,7 +56,8 @@ struct stream {
 	struct pcidipc_request *parked_first, *parked_last; /* no room on the ring yet */
 	uint16_t id;
 	int32_t stale; /* a TRB whose event may still come, although its TD is done; -1: none */
-	bool ringing;  /* in the controller's list of doorbells to ring */
+	bool just_finished; /* a transfer, since the last that was queued */
+	bool ringing;	    /* in the controller's list of doorbells to ring */
 	struct stream *ring_next;
 };
 
@@ -190,6 +191,7 @@ struct controller {
 	struct pcidipc_scheme scheme;
 	struct pcidipc_listener *listener;
 
+	bool looks_ahead; /* QEMU's: see transfer.c */
 	bool started;
 	bool dead; /* the controller is gone or given up */
 	bool stopping;
