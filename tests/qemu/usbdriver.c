@@ -51,7 +51,6 @@ static struct pcidipc_pool *pool;
 static uint16_t pool_index;
 static uint8_t in, out, status_in, command_out; /* endpoints; the latter two: UAS */
 static uint32_t tag;
-static uint32_t limit_ms; /* of data */
 
 static unsigned char *at(uint64_t offset)
 {
@@ -136,7 +135,6 @@ static struct pcidipc_usb_transfer data_transfer(bool write, uint32_t bytes, uns
 	struct pcidipc_usb_transfer t = {.endpoint = write ? out : in,
 					 .index = pool_index,
 					 .bytes = bytes,
-					 .timeout_ms = limit_ms,
 					 .offset = DATA_AT};
 
 	if (pieces) {
@@ -382,34 +380,19 @@ static int64_t forbidden(void)
 
 static struct waiting hung;
 
-/* The test has seen to it that the device does not answer. */
+/* UAS: a status that no command will ever send. */
 static int hang(uint32_t timeout_ms)
 {
-	unsigned char cdb[10];
-	struct pcidipc_usb_transfer t = {.endpoint = out, .index = pool_index, .bytes = 31};
-	struct waiting first;
+	const struct pcidipc_usb_transfer t = {.endpoint = status_in,
+					       .stream = 5,
+					       .index = pool_index,
+					       .bytes = 64,
+					       .timeout_ms = timeout_ms,
+					       .offset = CSW_AT};
 
-	make_cdb(cdb, false, &(const struct step){.a = 0, .b = 64});
-	make_cbw(64 * BLOCK, true, cdb, 10);
-	if (queue(&first, &t) || await(&first) != 31)
-		return -EIO;
-	t = data_transfer(false, 64 * BLOCK, 0);
-	t.timeout_ms = timeout_ms;
 	if (queue(&hung, &t))
 		return -EIO;
 	return pcidipc_submit(pcidipc_usb_consumer(usb));
-}
-
-static int64_t use_up(void)
-{
-	const struct step s = {.b = 64};
-	unsigned char cdb[10];
-
-	make_cdb(cdb, false, &s);
-	limit_ms = 300;
-	command(cdb, 10, false, 64 * BLOCK, 0);
-	limit_ms = 0;
-	return pcidipc_usb_reset(usb);
 }
 
 static int64_t take_step(const struct step *s)
@@ -439,14 +422,12 @@ static int64_t take_step(const struct step *s)
 		return descriptor(s);
 	case USB_FORBIDDEN:
 		return forbidden();
-	case USB_USE_UP:
-		return use_up();
 	case USB_HANG:
 		return hang(0);
 	case USB_HUNG:
 		return pcidipc_await(&hung.done);
 	case USB_STOP:
-		return pcidipc_usb_stop(usb, in, 0);
+		return pcidipc_usb_stop(usb, status_in, s->a);
 	case USB_TIMEOUT:
 		ret = hang(s->a);
 		return ret ? ret : pcidipc_await(&hung.done);

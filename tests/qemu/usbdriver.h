@@ -21,10 +21,9 @@ enum usb_step {
 	USB_MAX_LUN,	/* Get Max LUN */
 	USB_DESCRIPTOR, /* a: type, b: index; length << 32 | fnv */
 	USB_FORBIDDEN,	/* requests that must be refused: how many were not */
-	USB_USE_UP,	/* take what a throttle still lets through, then reset the device */
-	USB_HANG,	/* a command whose data does not come; 0 as soon as it is queued */
+	USB_HANG,	/* UAS: wait for a status that does not come; 0 as soon as it is queued */
 	USB_HUNG,	/* wait for it: its result */
-	USB_STOP,	/* stop the endpoint that it waits on */
+	USB_STOP,	/* stop the endpoint that it waits on, its stream a (0: all) */
 	USB_TIMEOUT,	/* USB_HANG with a time limit of a ms, and its result */
 };
 
