@@ -183,6 +183,11 @@ static int tell_device(struct interface *in, unsigned alternate)
 		ret = set_interface(in, alternate);
 	else if (in->used)
 		ret = reset_toggles(in);
+	if (ret == -EPIPE && in->used && in->info.alternates == 1) {
+		/* It must not refuse this, but QEMU's UAS does, which keeps no toggles. */
+		ret = set_interface(in, alternate);
+		ret = ret == -EPIPE ? 0 : ret;
+	}
 	return ret < 0 ? ret : 0;
 }
 

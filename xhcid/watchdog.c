@@ -59,7 +59,8 @@ static void look_task(void *arg)
 	events_reap(c, EVENT_ENTRIES); /* an interrupt may have been lost */
 	if (status == UINT32_MAX) {
 		controller_lost(c, 1);
-	} else if (status & (USBSTS_SYSTEM_ERROR | USBSTS_CONTROLLER_ERROR | USBSTS_HALTED)) {
+	} else if (!c->stopping &&
+		   status & (USBSTS_SYSTEM_ERROR | USBSTS_CONTROLLER_ERROR | USBSTS_HALTED)) {
 		pcidipc_err("%s: it has stopped: USBSTS %#x", c->address, status);
 		controller_lost(c, 1);
 	} else if (command_over(c)) {

@@ -6,6 +6,7 @@
  */
 #include <CUnit/Basic.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,6 +193,45 @@ static void test_unplug(void)
 	CU_ASSERT_TRUE(reads(1, 3, 9, 0));
 }
 
+/* Which driver is whose is a matter of who was first. UAS has four endpoints, BOT two. */
+static unsigned which(int fd)
+{
+	if (usb_step(fd, USB_SPEED, 0, 0, 0) == RINGABI_USB_SPEED_FULL)
+		return 1;
+	return usb_step(fd, USB_DESCRIPTOR, 2, 0, 0) >> 32 > 60 ? 2 : 0;
+}
+
+static int connect_sticks(void)
+{
+	for (unsigned n = 0; n < 3; n++) {
+		int fd = -1;
+
+		if (!RIG_UNTIL((fd = usb_connect(&rig, n)) >= 0))
+			return -1;
+		stick[which(fd)] = fd;
+	}
+	return 0;
+}
+
+/* A driver that dies leaves its interface as it should be for the next one. */
+static void test_driver_dies(void)
+{
+	int64_t pid = rig_number(&rig, "drivers", "stick", "pid"), next = -1;
+	unsigned n = 0;
+
+	CU_ASSERT_TRUE_FATAL(pid > 0);
+	for (unsigned i = 0; i < 3; i++)
+		close(stick[i]);
+	CU_ASSERT_EQUAL(kill((pid_t)pid, SIGKILL), 0);
+	CU_ASSERT_TRUE_FATAL(
+		RIG_UNTIL((next = rig_number(&rig, "drivers", "stick", "pid")) > 0 && next != pid));
+	CU_ASSERT_EQUAL_FATAL(connect_sticks(), 0);
+	for (; n < 3; n++) {
+		CU_ASSERT_EQUAL(step(n, USB_CONFIGURE, n == 2 ? 16 : 0, 0, 0), n == 2 ? 16 : 0);
+		CU_ASSERT_TRUE(reads(n, 3, 90, 0));
+	}
+}
+
 static void add_stick(unsigned n, const char *port)
 {
 	rig_arg(&rig, "-drive");
@@ -228,26 +268,6 @@ static int start(void)
 	return rig_start(&rig, text);
 }
 
-/* Which driver is whose is a matter of who was first. UAS has four endpoints, BOT two. */
-static unsigned which(int fd)
-{
-	if (usb_step(fd, USB_SPEED, 0, 0, 0) == RINGABI_USB_SPEED_FULL)
-		return 1;
-	return usb_step(fd, USB_DESCRIPTOR, 2, 0, 0) >> 32 > 60 ? 2 : 0;
-}
-
-static int connect_sticks(void)
-{
-	for (unsigned n = 0; n < 3; n++) {
-		int fd = -1;
-
-		if (!RIG_UNTIL((fd = usb_connect(&rig, n)) >= 0))
-			return -1;
-		stick[which(fd)] = fd;
-	}
-	return 0;
-}
-
 static CU_TestInfo tests[] = {
 	{"three sticks, speeds, streams", test_speeds},
 	{"descriptors", test_descriptors},
@@ -260,6 +280,7 @@ static CU_TestInfo tests[] = {
 	{"reset of a device", test_reset},
 	{"stop", test_stop},
 	{"a time limit", test_timeout},
+	{"a driver dies", test_driver_dies},
 	{"unplugged in mid-transfer", test_unplug},
 	CU_TEST_INFO_NULL,
 };
