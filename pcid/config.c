@@ -12,13 +12,21 @@
 #include "config.h"
 #include "config_file.h"
 
-/* Without a configuration file NVMe controllers are driven, so that a fresh installation works. */
+/* Without a configuration file NVMe and USB controllers are driven, so that a fresh installation
+ * works. */
 static const char built_in[] = "driver \"nvmed\" {\n"
 			       "	class = 0x01\n"
 			       "	subclass = 0x08\n"
 			       "	interface = 0x02\n"
 			       "	command = \"nvmed\"\n"
 			       "	service = \"nvme\"\n"
+			       "}\n"
+			       "driver \"xhcid\" {\n"
+			       "	class = 0x0c\n"
+			       "	subclass = 0x03\n"
+			       "	interface = 0x30\n"
+			       "	command = \"xhcid\"\n"
+			       "	service = \"xhci\"\n"
 			       "}\n";
 
 const char *pcid_sandbox_name(enum pcid_sandbox sandbox)
