@@ -34,6 +34,7 @@ PCID_SRC := $(wildcard pcid/*.c pcid/qemu/*.c pcid/vfio/*.c)
 CTL_SRC := $(wildcard pcid/ctl/*.c)
 NVMED_SRC := $(wildcard nvmed/*.c)
 XHCID_SRC := $(wildcard xhcid/*.c)
+USBSCSID_SRC := $(wildcard usbscsid/*.c)
 # Every tests/unit/test_*.c and tests/qemu/test_*.c is a program; the other files there are shared by their neighbours.
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 QEMU_SRC := $(wildcard tests/qemu/test_*.c)
@@ -46,11 +47,13 @@ LIB_LIBS := -luring -lseccomp -lpthread
 PCID_LIBS := -lpci -lconfuse -ljson-c -ludev
 CTL_LIBS := -lpci -ljson-c
 NVMED_LIBS := -lnvme
+USBSCSID_LIBS := -lusb-1.0
 
 LIB_A := $(B)/lib/libpcidipc.a
 LIB_SO := $(B)/lib/libpcidipc.so.$(SOVERSION)
 PROGRAMS := $(if $(wildcard pcid/main.c),$(B)/bin/pcid) $(if $(wildcard pcid/ctl/main.c),$(B)/bin/pcidctl) \
-	$(if $(wildcard nvmed/main.c),$(B)/bin/nvmed) $(if $(wildcard xhcid/main.c),$(B)/bin/xhcid)
+	$(if $(wildcard nvmed/main.c),$(B)/bin/nvmed) $(if $(wildcard xhcid/main.c),$(B)/bin/xhcid) \
+	$(if $(wildcard usbscsid/main.c),$(B)/bin/usbscsid)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 QEMU_TESTS := $(patsubst tests/qemu/%.c,$(B)/tests/%,$(QEMU_SRC))
 
@@ -96,6 +99,8 @@ $(B)/bin/nvmed: $(call objs,$(NVMED_SRC)) $(LIB_A)
 	$(link) $(LIB_LIBS) $(NVMED_LIBS)
 $(B)/bin/xhcid: $(call objs,$(XHCID_SRC)) $(LIB_A)
 	$(link) $(LIB_LIBS)
+$(B)/bin/usbscsid: $(call objs,$(USBSCSID_SRC)) $(LIB_A)
+	$(link) $(LIB_LIBS) $(USBSCSID_LIBS)
 
 # ---- examples: what docs/driver-guide.md and the README show, against the public headers only ----
 
@@ -105,7 +110,7 @@ $(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
 	$(link) $(LIB_LIBS)
 
 # Tests reach into the objects they test, so they link those and the static library. nvmed's and pcid's main.c stay out.
-TEST_OBJS := $(call objs,$(filter-out %/main.c,$(NVMED_SRC) $(PCID_SRC)) xhcid/ring.c xhcid/descriptor.c)
+TEST_OBJS := $(call objs,$(filter-out %/main.c,$(NVMED_SRC) $(USBSCSID_SRC) $(PCID_SRC)) xhcid/ring.c xhcid/descriptor.c)
 $(B)/lib/libundertest.a: $(TEST_OBJS)
 	@mkdir -p $(@D)
 	rm -f $@
@@ -118,7 +123,7 @@ $(B)/lib/libunit.a: $(call objs,$(UNIT_LIB))
 	ar rcs $@ $^
 
 $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib/libundertest.a $(LIB_A)
-	$(link) $(LIB_LIBS) $(PCID_LIBS) $(NVMED_LIBS) -lcunit
+	$(link) $(LIB_LIBS) $(PCID_LIBS) $(NVMED_LIBS) $(USBSCSID_LIBS) -lcunit
 $(QEMU_TESTS): $(B)/tests/%: $(B)/obj/tests/qemu/%.o $(call objs,$(QEMU_LIB)) $(LIB_A)
 	$(link) $(LIB_LIBS) -ljson-c -lcunit
 
@@ -136,7 +141,7 @@ fuzzers:
 		SAN="$(FUZZ_SAN) -fsanitize=fuzzer-no-link" fuzz-programs
 fuzz-programs: $(FUZZ_TARGETS)
 $(FUZZ_TARGETS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call objs,$(FUZZ_LIB)) $(B)/lib/libundertest.a $(LIB_A)
-	$(link) -fsanitize=fuzzer $(LIB_LIBS) $(PCID_LIBS) $(NVMED_LIBS)
+	$(link) -fsanitize=fuzzer $(LIB_LIBS) $(PCID_LIBS) $(NVMED_LIBS) $(USBSCSID_LIBS)
 # FUZZ_SECONDS each; what they find is kept in $(B)/fuzz-corpus and $(B)/fuzz-artifacts.
 fuzz: fuzzers
 	@B=$(B) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) tests/fuzz/run.sh
@@ -218,7 +223,7 @@ install: all
 		$(INCLUDEDIR)/pcidipc $(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man8 $(SYSCONFDIR)/pcid.d)
 	$(INSTALL) -m 755 $(B)/bin/pcid $(DESTDIR)$(SBINDIR)
 	$(INSTALL) -m 755 $(B)/bin/pcidctl $(DESTDIR)$(BINDIR)
-	$(INSTALL) -m 755 $(B)/bin/nvmed $(B)/bin/xhcid $(DESTDIR)$(LIBEXECDIR)
+	$(INSTALL) -m 755 $(B)/bin/nvmed $(B)/bin/xhcid $(B)/bin/usbscsid $(DESTDIR)$(LIBEXECDIR)
 	$(INSTALL) -m 755 $(LIB_SO) $(DESTDIR)$(LIBDIR)
 	ln -sf $(notdir $(LIB_SO)) $(DESTDIR)$(LIBDIR)/libpcidipc.so
 	$(INSTALL) -m 644 ringabi/*.h $(DESTDIR)$(INCLUDEDIR)/ringabi

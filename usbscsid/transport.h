@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A transport carries SCSI commands to a device: Bulk-Only (bot.c) or UAS (uas.c). What is common
+ * lies here: commands that wait for a slot, time limits, recovery, the end.
+ *
+ * A command completes when the device is done with its buffer, whatever became of it: in time, or
+ * after it was aborted, or after the device was reset.
+ */
+#ifndef USBSCSID_TRANSPORT_H
+#define USBSCSID_TRANSPORT_H
+
+#include <pcidipc/task.h>
+
+#include "link.h"
+#include "pipes.h"
+#include "scsi.h"
+
+struct transport;
+
+/* The caller's, in place until done, which may submit it again. */
+struct scsi_command {
+	void (*done)(struct scsi_command *command);
+	void *arg;
+	struct scsi_cdb cdb;
+	uint8_t lun;
+	bool to_device;
+	struct usb_data data; /* .bytes 0: none */
+	uint32_t limit;	      /* ticks; 0: the transport's */
+	/* What became of it. error: 0, the device has answered and `status` is SCSI's; -ETIMEDOUT;
+	 * -EPROTO: the transport failed and was mended, it may be tried again; -ECANCELED: it was
+	 * never sent; -ENODEV. */
+	int error;
+	uint8_t status;
+	uint8_t sense_bytes;
+	uint32_t moved; /* bytes of data, as far as both sides agree */
+	uint8_t sense[SCSI_SENSE_BYTES];
+	/* the transport's */
+	struct pcidipc_list link;
+	uint32_t deadline;
+	uint16_t slot;
+};
+
+struct transport_ops {
+	const char *name; /* "usb-bot" */
+	/* Send one: there is a free slot. Never completes it from inside. */
+	int (*send)(struct transport *t, struct scsi_command *command);
+	/* Task: something went wrong, or took too long; nothing is sent meanwhile. 0: go on. */
+	int (*recover)(struct transport *t);
+	void (*destroy)(struct transport *t); /* frees it; nothing is in flight */
+};
+
+struct transport {
+	const struct transport_ops *ops;
+	struct usb_link *link;
+	unsigned depth;	    /* commands in flight at once */
+	unsigned most_luns; /* BOT: what Get Max LUN says; 0: ask REPORT LUNS */
+	uint64_t tick_ns;
+	uint32_t limit; /* of a command, in ticks */
+	/* Given up, or the device is gone; called once, after everything has completed. */
+	void (*lost)(struct transport *t);
+	void *user;
+
+	unsigned in_flight;
+	struct pcidipc_list running, waiting;
+	struct pcidipc_deferred pump; /* send what waits; complete what could not be sent */
+	struct pcidipc_timer timer;
+	uint32_t clock; /* ticks */
+	uint32_t recoveries;
+	bool ticking, paused, recovering, again, dead, told;
+
+	unsigned transfers; /* with the link */
+	struct pcidipc_completion *drained;
+};
+
+#define TRANSPORT_TICK_NS 1000000000ull
+#define TRANSPORT_LIMIT 30
+
+/* Tasks: claim the interface and make the transport. */
+int bot_create(struct usb_link *link, const struct bot_pipes *pipes, struct transport **t);
+int uas_create(struct usb_link *link, const struct uas_pipes *pipes, struct transport **t);
+
+/* Queue a command; it goes out at once when there is room. `done` is never called from inside. */
+void transport_submit(struct transport *t, struct scsi_command *command);
+void transport_flush(struct transport *t);
+/* 0: it had not been sent, and completes with -ECANCELED. -EALREADY. */
+int transport_cancel(struct transport *t, struct scsi_command *command);
+/* Submit and await. Task. Returns command->error. */
+int transport_execute(struct transport *t, struct scsi_command *command);
+/* The link is gone, or the transport is of no more use: everything ends with -ENODEV. */
+void transport_die(struct transport *t);
+/* Nothing may be in flight. */
+void transport_destroy(struct transport *t);
+
+/* ---- for bot.c and uas.c ---- */
+
+void transport_init(struct transport *t, const struct transport_ops *ops, struct usb_link *link);
+void transport_complete(struct transport *t, struct scsi_command *command, int error);
+/* Have ops->recover called. */
+void transport_trouble(struct transport *t);
+static inline bool transport_overdue(const struct transport *t, const struct scsi_command *command)
+{
+	return (int32_t)(t->clock - command->deadline) > 0;
+}
+/* Transfers, counted. */
+int transport_transfer(struct transport *t, struct usb_transfer *transfer);
+void transport_transfer_done(struct transport *t);
+/* Wait until the link has none left. Task. */
+void transport_drain(struct transport *t);
+
+#endif
