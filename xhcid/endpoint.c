@@ -101,13 +101,16 @@ int endpoint_create(struct device *dev, uint8_t dci, const struct endpoint_info 
 /* A doorbell that is still to be rung must not outlive its ring. */
 static void forget_doorbells(struct endpoint *ep)
 {
-	struct stream **at = &ep->device->controller->to_ring;
+	struct controller *c = ep->device->controller;
+	struct stream **at = &c->to_ring;
 
 	while (*at)
-		if ((*at)->endpoint == ep)
+		if ((*at)->endpoint == ep) {
 			*at = (*at)->ring_next;
-		else
+		} else {
+			c->to_ring_last = *at;
 			at = &(*at)->ring_next;
+		}
 }
 
 void endpoint_destroy(struct endpoint *ep)

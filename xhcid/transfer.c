@@ -115,7 +115,8 @@ void transfer_queue(struct stream *s, struct td *td, uint16_t n, uint32_t timeou
 	transfer_ring(s);
 }
 
-/* ---- doorbells ---- */
+/* ---- doorbells: rung in the order in which transfers were queued, which a class driver may count
+ * on ---- */
 
 void transfer_ring(struct stream *s)
 {
@@ -124,8 +125,12 @@ void transfer_ring(struct stream *s)
 	if (s->ringing)
 		return;
 	s->ringing = true;
-	s->ring_next = c->to_ring;
-	c->to_ring = s;
+	s->ring_next = NULL;
+	if (c->to_ring)
+		c->to_ring_last->ring_next = s;
+	else
+		c->to_ring = s;
+	c->to_ring_last = s;
 }
 
 void transfer_flush(struct controller *c)

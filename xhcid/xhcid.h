@@ -173,7 +173,7 @@ struct controller {
 
 	struct device *slots[MAX_SLOTS + 1];
 	struct port ports[MAX_PORTS + 1];
-	struct stream *to_ring;		       /* doorbells */
+	struct stream *to_ring, *to_ring_last; /* doorbells; the last one, if there is a first */
 	struct pcidipc_task_mutex enumeration; /* one device without an address at a time */
 	uint32_t next_child;
 
