@@ -37,8 +37,11 @@ struct bot {
 	struct scsi_command *current;
 	struct pcidipc_completion *csw_again; /* the recovery task waits for the CSW */
 	uint32_t tag;
-	uint32_t length; /* dCBWDataTransferLength */
-	bool sensing;	 /* the command failed, this is our REQUEST SENSE for it */
+	uint32_t length;    /* dCBWDataTransferLength */
+	bool sensing;	    /* the command failed, this is our REQUEST SENSE for it */
+	uint32_t csw_clock; /* when its transfer was queued, or the data came */
+	bool nudge;	    /* the recovery task is to queue the CSW's transfer anew */
+	bool nudged;	    /* it did, for this command */
 	bool ahead; /* send data and CSW transfers of a command that reads along with its CBW */
 };
 
@@ -112,6 +115,7 @@ static int begin(struct bot *b, const struct scsi_cdb *cdb, const struct usb_dat
 	b->length = data->bytes;
 	b->data.data = *data;
 	b->cbw_res = b->data_res = b->csw_res = NOT_YET;
+	b->nudge = b->nudged = false;
 	fill_cbw(b, cdb);
 	ret = transfer(b, &b->cbw, &b->cbw_res);
 	if (!ret && b->length && (b->ahead || !reads(b)))
@@ -242,6 +246,7 @@ static int advance(struct bot *b)
 static void transfer_done(struct bot *b, int *which, int res)
 {
 	*which = res;
+	b->csw_clock = b->t.clock;
 	transport_transfer_done(&b->t);
 	if (b->t.recovering || !b->current)
 		return;
@@ -317,10 +322,22 @@ static void fail_current(struct bot *b)
 		complete(b, transport_overdue(&b->t, c) ? -ETIMEDOUT : -EPROTO);
 }
 
+static const char *state(int res)
+{
+	return res == NOT_YET ? "not sent" : res == UNDER_WAY ? "under way" : "done";
+}
+
 static int reset_recovery(struct bot *b)
 {
 	struct usb_link *link = b->t.link;
-	int ret = quiesce(b);
+	int ret;
+
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"command %#x, %u bytes: reset recovery; CBW %s (%d), data %s (%d), "
+				"CSW %s (%d)",
+				b->wire->cbw[15], b->length, state(b->cbw_res), b->cbw_res,
+				state(b->data_res), b->data_res, state(b->csw_res), b->csw_res);
+	ret = quiesce(b);
 
 	b->t.recoveries++;
 	b->ahead = false; /* if it was that which the device did not like */
@@ -397,6 +414,35 @@ static int mend(struct bot *b)
 	return finish(b, &csw);
 }
 
+/*
+ * All is there but the CSW. A device that was asked for it while it was still ending its command
+ * may have overlooked that (QEMU's does, when the transfer is queued at the wrong moment). Asking
+ * anew does no harm.
+ */
+static bool bot_look(struct transport *t)
+{
+	struct bot *b = bot_of(t);
+
+	if (!b->current || b->nudged || b->csw_res != UNDER_WAY || !there(b->cbw_res) ||
+	    (b->length && !there(b->data_res)) || t->clock - b->csw_clock < 2)
+		return false;
+	b->nudge = true;
+	return true;
+}
+
+static int nudge(struct bot *b)
+{
+	struct csw csw;
+
+	b->nudge = false;
+	b->nudged = true;
+	if (quiesce(b))
+		return -EPROTO;
+	if (b->csw_res == -ECANCELED && ask_csw_again(b) < 0)
+		return -EPROTO;
+	return check_csw(b, &csw) ? -EPROTO : finish(b, &csw);
+}
+
 static bool gone(const struct bot *b)
 {
 	return b->cbw_res == -ENODEV || b->data_res == -ENODEV || b->csw_res == -ENODEV;
@@ -415,7 +461,7 @@ static int bot_recover(struct transport *t)
 		complete(b, -ENODEV);
 		return -ENODEV;
 	}
-	ret = mend(b);
+	ret = b->nudge && !transport_overdue(t, b->current) ? nudge(b) : mend(b);
 	if (ret && b->current)
 		ret = reset_recovery(b);
 	if (ret == -ENODEV && b->current)
@@ -454,8 +500,11 @@ static void bot_destroy(struct transport *t)
 	free(b);
 }
 
-static const struct transport_ops ops = {
-	.name = "usb-bot", .send = bot_send, .recover = bot_recover, .destroy = bot_destroy};
+static const struct transport_ops ops = {.name = "usb-bot",
+					 .send = bot_send,
+					 .look = bot_look,
+					 .recover = bot_recover,
+					 .destroy = bot_destroy};
 
 static void place(struct bot *b, struct usb_transfer *x, struct pcidipc_segment *at,
 		  const void *where, uint32_t bytes, uint8_t endpoint)

@@ -322,7 +322,7 @@ int main(int argc, char **argv)
 		pcidipc_err("signals cannot be watched: %s", strerror(-ret));
 	target.link->lost = link_lost;
 	target.ended = target_ended;
-	target.limit = options.limit;
+	target.limit = options.limit * TRANSPORT_TICKS;
 	target.tick_ns = TRANSPORT_TICK_NS;
 	target.pause_ns = TARGET_PAUSE_NS;
 	target.poll_ns = TARGET_POLL_NS;

@@ -123,6 +123,8 @@ static void tick(struct pcidipc_timer *timer)
 	t->ticking = false;
 	pcidipc_list_for_each(c, &t->running, struct scsi_command, link)
 		late = late || transport_overdue(t, c);
+	if (!t->recovering && t->in_flight && t->ops->look)
+		late = t->ops->look(t) || late;
 	if (late && !t->recovering)
 		transport_trouble(t);
 	if (t->in_flight)
@@ -224,7 +226,7 @@ void transport_init(struct transport *t, const struct transport_ops *ops, struct
 	t->ops = ops;
 	t->link = link;
 	t->tick_ns = TRANSPORT_TICK_NS;
-	t->limit = TRANSPORT_LIMIT;
+	t->limit = TRANSPORT_LIMIT * TRANSPORT_TICKS;
 	pcidipc_list_init(&t->running);
 	pcidipc_list_init(&t->waiting);
 }

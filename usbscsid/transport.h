@@ -44,6 +44,8 @@ struct transport_ops {
 	const char *name; /* "usb-bot" */
 	/* Send one: there is a free slot. Never completes it from inside. */
 	int (*send)(struct transport *t, struct scsi_command *command);
+	/* At every tick while commands are in flight: is there something for `recover`? */
+	bool (*look)(struct transport *t);
 	/* Task: something went wrong, or took too long; nothing is sent meanwhile. 0: go on. */
 	int (*recover)(struct transport *t);
 	void (*destroy)(struct transport *t); /* frees it; nothing is in flight */
@@ -72,8 +74,9 @@ struct transport {
 	struct pcidipc_completion *drained;
 };
 
-#define TRANSPORT_TICK_NS 1000000000ull
-#define TRANSPORT_LIMIT 30
+#define TRANSPORT_TICK_NS 100000000ull
+#define TRANSPORT_TICKS 10 /* a second */
+#define TRANSPORT_LIMIT 30 /* s */
 
 /* Tasks: claim the interface and make the transport. */
 int bot_create(struct usb_link *link, const struct bot_pipes *pipes, struct transport **t);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Disks behind pcid, xhcid and usbscsid, rings all the way, on QEMU's controller: Bulk-Only on
- * USB 3 and USB 2 ports, UAS with streams and without, blocks of 4096 bytes, a medium that may not be written.
- * All contents are checked against the images.
+ * USB 3 and USB 2 ports, UAS with streams and without, blocks of 4096 bytes, a medium that may not
+ * be written. All contents are checked against the images.
  */
 #include <CUnit/Basic.h>
 #include <errno.h>

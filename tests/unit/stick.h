@@ -36,6 +36,7 @@ enum stick_fault {
 	FAULT_STALL_DATA_LYING, /* the residue says nothing of it */
 	FAULT_STALL_CSW,
 	FAULT_STALL_CSW_TWICE,
+	FAULT_LOST_CSW,	   /* overlooks the first transfer for it */
 	FAULT_SHORT_DATA,  /* half of it, and the residue says so */
 	FAULT_FULL_LENGTH, /* the data transfer reports all, the residue tells the truth */
 	FAULT_BABBLE,
@@ -96,7 +97,7 @@ struct stick {
 	uint32_t out_got;
 	uint32_t residue;
 	uint8_t csw_status;
-	unsigned stalls;
+	unsigned stalls, stops_then;
 
 	/* UAS */
 	struct stick_task task[STICK_TAGS + 1];

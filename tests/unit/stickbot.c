@@ -68,6 +68,7 @@ static void take_cbw(struct stick *s, struct usb_transfer *x)
 	}
 	s->out_got = 0;
 	s->stalls = 0;
+	s->stops_then = s->stops;
 	s->residue = length(s);
 	s->phase = length(s) ? STICK_DATA : STICK_CSW;
 	if (to_host(s) || !length(s))
@@ -149,6 +150,8 @@ bool stick_run_bot(struct stick *s)
 	if (s->phase == STICK_CBW && out)
 		take_cbw(s, out);
 	else if (s->phase != STICK_CBW && s->now == FAULT_SILENT)
+		return false;
+	else if (s->phase == STICK_CSW && s->now == FAULT_LOST_CSW && s->stops == s->stops_then)
 		return false;
 	else if (s->phase == STICK_DATA && !to_host(s) && out)
 		take_data(s, out);

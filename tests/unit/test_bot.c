@@ -162,6 +162,7 @@ static void test_stalls(void)
 	fault(FAULT_STALL_CSW, 1, 0, 0);
 	fault(FAULT_STALL_CSW_TWICE, 1, 0, 1);
 	fault(FAULT_EMPTY_CSW, 1, 0, 0);
+	fault(FAULT_LOST_CSW, 1, 0, 0);
 	fault(FAULT_STALL_DATA, 1000, -EIO, 0);
 	fault(FAULT_STALL_DATA_LYING, 1000, -EIO, 0);
 	fault(FAULT_STALL_CBW, 1000, -EIO, 5);
@@ -204,6 +205,7 @@ static void test_write_faults(void)
 	write_fault(FAULT_STALL_DATA_LYING, 1, 0);
 	write_fault(FAULT_STALL_CSW, 1, 0);
 	write_fault(FAULT_TAG, 1, 0);
+	write_fault(FAULT_LOST_CSW, 1, 0);
 	write_fault(FAULT_PHASE, 1000, -EIO);
 	write_fault(FAULT_STALL_DATA, 1000, -EIO);
 	write_fault(FAULT_SILENT, 1, -ETIMEDOUT);
