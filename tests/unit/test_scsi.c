@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MIT
+/* usbscsid's SCSI: command blocks, answers of every length, and the states of a logical unit. */
+#include "stickrig.h"
+
+#include "../../usbscsid/bot.h"
+#include "../../usbscsid/iu.h"
+#include "../../usbscsid/pipes.h"
+
+/* ---- command blocks ---- */
+
+static bool is(struct scsi_cdb cdb, const char *bytes, unsigned n)
+{
+	return cdb.bytes == n && !memcmp(cdb.byte, bytes, n);
+}
+
+static void test_cdbs(void)
+{
+	CU_ASSERT(
+		is(scsi_read(0x12345678, 0x1234, false), "\x28\0\x12\x34\x56\x78\0\x12\x34\0", 10));
+	CU_ASSERT(is(scsi_write(0xffffffff, 1, true), "\x2a\x08\xff\xff\xff\xff\0\0\x01\0", 10));
+	CU_ASSERT(is(scsi_read(0xffffffff, 2, false),
+		     "\x88\0\0\0\0\0\xff\xff\xff\xff\0\0\0\x02\0\0", 16));
+	CU_ASSERT(is(scsi_write(0, 65536, false), "\x8a\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0", 16));
+	CU_ASSERT(is(scsi_inquiry_vpd(0x83, 0x0102), "\x12\x01\x83\x01\x02\0", 6));
+	CU_ASSERT(is(scsi_synchronize_cache(false), "\x35\0\0\0\0\0\0\0\0\0", 10));
+	CU_ASSERT(is(scsi_read_capacity_16(32), "\x9e\x10\0\0\0\0\0\0\0\0\0\0\0\x20\0\0", 16));
+	CU_ASSERT(
+		is(scsi_write_same_16(1, 2, true), "\x93\x08\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0", 16));
+	CU_ASSERT(is(scsi_start_stop_unit(true, false), "\x1b\0\0\0\x01\0", 6));
+}
+
+/* ---- answers ---- */
+
+static void test_sense(void)
+{
+	static const uint8_t fixed[18] = {0xf0, 0, 0x23, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x11, 0x04};
+	static const uint8_t described[8] = {0x72, 0x06, 0x28, 0x01};
+	struct scsi_sense s = scsi_parse_sense(fixed, 18);
+
+	CU_ASSERT(s.valid && s.key == 3 && s.asc == 0x11 && s.ascq == 4 && !s.deferred);
+	s = scsi_parse_sense(fixed, 13);
+	CU_ASSERT(s.valid && s.key == 3 && s.asc == 0);
+	s = scsi_parse_sense(described, 8);
+	CU_ASSERT(s.valid && s.key == 6 && s.asc == 0x28 && s.ascq == 1);
+	CU_ASSERT(!scsi_parse_sense(described, 3).valid);
+	CU_ASSERT(!scsi_parse_sense(fixed, 0).valid);
+	CU_ASSERT(!scsi_parse_sense((const uint8_t[]){0x7f, 3}, 2).valid);
+	CU_ASSERT(scsi_parse_sense((const uint8_t[]){0x71, 0, 4}, 3).deferred);
+}
+
+/* Every parser with every length of bytes that say the most they can, in a buffer that ends there.
+ */
+static void test_lengths(void)
+{
+	for (size_t n = 0; n <= 300; n++) {
+		uint8_t *d = malloc(n ? n : 1), lun[MAX_LUNS], id[16];
+		struct scsi_identity identity;
+		struct scsi_capacity capacity;
+		struct scsi_limits limits = {0};
+		struct storage_pipes pipes;
+		struct status_iu iu;
+		struct scsi_mode mode;
+		struct csw csw;
+		const char *why;
+		char serial[8];
+
+		memset(d, 0xff, n);
+		scsi_parse_sense(d, n);
+		CU_ASSERT_EQUAL(scsi_parse_inquiry(d, n, &identity), n < 5 ? -EPROTO : 0);
+		CU_ASSERT_EQUAL(scsi_parse_capacity_16(d, n, &capacity), n < 12 ? -EPROTO : 0);
+		CU_ASSERT_EQUAL(scsi_parse_capacity_10(d, n, &capacity),
+				n < 8 ? -EPROTO : -EOVERFLOW);
+		CU_ASSERT_EQUAL(scsi_parse_mode_6(d, n, &mode), n < 4 ? -EPROTO : 0);
+		CU_ASSERT_EQUAL(scsi_parse_mode_10(d, n, &mode), n < 8 ? -EPROTO : 0);
+		CU_ASSERT_EQUAL(scsi_parse_luns(d, n, lun, MAX_LUNS), 0);
+		CU_ASSERT_EQUAL(status_iu_parse(d, n, &iu), -EPROTO);
+		CU_ASSERT_EQUAL(csw_parse(d, n, 1, 1, &csw, &why), -EPROTO);
+		CU_ASSERT_EQUAL(pipes_parse(d, n, 0, &pipes), -ENOENT);
+		for (unsigned page = 0x80; n > 1 && page <= 0xb2; page++) {
+			d[1] = (uint8_t)page;
+			scsi_vpd_serial(d, n, serial, sizeof(serial));
+			scsi_vpd_id(d, n, id);
+			scsi_vpd_limits(d, n, &limits);
+			scsi_vpd_medium(d, n, &limits);
+			scsi_vpd_provisioning(d, n, &limits);
+		}
+		free(d);
+	}
+}
+
+/* ---- a unit and its states ---- */
+
+static void started(void)
+{
+	start();
+	CU_ASSERT_EQUAL_FATAL(start_result, 0);
+	CU_ASSERT_EQUAL_FATAL(target.nluns, 1);
+}
+
+static uint32_t flags(void)
+{
+	return target.lun[0]->disk.info.flags;
+}
+
+static void test_becoming_ready(void)
+{
+	begin();
+	stick.unit[0].becoming_ready = 5;
+	stick.unit[0].wants_start = true;
+	started();
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_START_STOP_UNIT], 1);
+	stick.unit[0].becoming_ready = 3;
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	stick.unit[0].busy = 4;
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	unit_attention(&stick.unit[0], 0x29, 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	finish();
+}
+
+static void test_media(void)
+{
+	begin();
+	stick.unit[0].removable = true;
+	stick.unit[0].present = false;
+	started();
+	CU_ASSERT(flags() & RINGABI_BLOCK_NO_MEDIUM);
+	stick.unit[0].present = true;
+	unit_attention(&stick.unit[0], 0x28, 0);
+	UNTIL(!(flags() & RINGABI_BLOCK_NO_MEDIUM));
+	CU_ASSERT_EQUAL(target.lun[0]->disk.info.bytes, 100000 * 512);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	/* Another medium, with other blocks, between two looks. */
+	stick.unit[0].block_bytes = 4096;
+	stick.unit[0].blocks = 50;
+	unit_attention(&stick.unit[0], 0x28, 0);
+	UNTIL(target.lun[0]->disk.info.bytes == 50 * 4096);
+	stick.unit[0].present = false;
+	UNTIL(flags() & RINGABI_BLOCK_NO_MEDIUM && !target.lun[0]->examining);
+	CU_ASSERT_EQUAL(target.lun[0]->disk.info.bytes, 0);
+	finish();
+}
+
+/* A write that was meant for one medium does not reach the next one. */
+static void test_swapped(void)
+{
+	begin();
+	stick.unit[0].removable = true;
+	target.poll_ns = 3600000000000ull;
+	started();
+	unit_attention(&stick.unit[0], 0x28, 0);
+	memset(client, 0xaa, 512);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), -EIO);
+	CU_ASSERT_EQUAL(stick.unit[0].medium[0], 0);
+	UNTIL(!target.lun[0]->examining);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	finish();
+}
+
+static void test_errors(void)
+{
+	begin();
+	started();
+	stick.unit[0].bad_block = 50;
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 40, 20, 0), -ENODATA);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 50, 1, 0), -EIO);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 51, 20, 0), 0);
+	stick.unit[0].write_protected = true;
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), -EROFS);
+	UNTIL(flags() & RINGABI_BLOCK_READ_ONLY && !target.lun[0]->examining);
+	finish();
+}
+
+static void test_stable(void)
+{
+	begin();
+	stick.unit[0].wce = true;
+	started();
+	CU_ASSERT(flags() & RINGABI_BLOCK_VOLATILE_CACHE);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	CU_ASSERT(!stick.unit[0].flushed);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), 0);
+	CU_ASSERT(stick.unit[0].flushed);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	CU_ASSERT_EQUAL(ask_fua(0, 1, 0), 0); /* a flush follows */
+	CU_ASSERT(stick.unit[0].flushed);
+	CU_ASSERT_EQUAL(stick.unit[0].last[0], SCSI_SYNCHRONIZE_CACHE_10);
+	finish();
+	begin();
+	stick.unit[0].wce = stick.unit[0].fua = true;
+	started();
+	CU_ASSERT_EQUAL(ask_fua(0, 1, 0), 0);
+	CU_ASSERT(stick.unit[0].last[0] == SCSI_WRITE_10 && stick.unit[0].last[1] == 8);
+	stick.unit[0].refuse_fua = true; /* it promised too much */
+	CU_ASSERT_EQUAL(ask_fua(0, 1, 0), 0);
+	CU_ASSERT_EQUAL(stick.unit[0].last[0], SCSI_SYNCHRONIZE_CACHE_10);
+	CU_ASSERT(stick.unit[0].flushed);
+	finish();
+}
+
+static void test_big(void)
+{
+	begin();
+	stick.unit[0].blocks = 1ull << 33;
+	started();
+	CU_ASSERT_EQUAL(target.lun[0]->disk.info.bytes, 1ull << 42);
+	memset(client, 0x5a, 512);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, (1ull << 33) - 1, 1, 0), 0);
+	CU_ASSERT_EQUAL(stick.unit[0].last[0], SCSI_WRITE_16);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, (1ull << 33) - 1, 1, 512), 0);
+	CU_ASSERT_EQUAL(memcmp(client, client + 512, 512), 0);
+	finish();
+}
+
+static void test_unmap(void)
+{
+	begin();
+	stick.has_uas = stick.streams = true;
+	stick.unit[0].provisioned = true;
+	started();
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_DISCARD, 10, 2500, 0), 0);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_UNMAP], 3);
+	CU_ASSERT_EQUAL(stick.unit[0].medium[10 * 512], 0xdd);
+	CU_ASSERT_EQUAL(stick.unit[0].medium[2510 * 512 - 1], 0xdd);
+	CU_ASSERT_EQUAL(stick.unit[0].medium[2510 * 512], 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_ZERO, 10, 1200, 0), 0);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_WRITE_SAME_16], 3);
+	CU_ASSERT_EQUAL(stick.unit[0].medium[1210 * 512 - 1], 0);
+	CU_ASSERT_EQUAL(stick.unit[0].medium[1210 * 512], 0xdd);
+	finish();
+}
+
+static void test_odd_geometry(void)
+{
+	static const uint32_t odd[] = {0, 1, 511, 513, 131072, 0xffffffff};
+
+	for (unsigned i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		begin();
+		stick.unit[0].block_bytes = odd[i];
+		start();
+		CU_ASSERT(start_result < 0);
+		finish();
+	}
+}
+
+/* Pass-through: what reads, and nothing else. */
+static int pass(const uint8_t *cdb, uint32_t bytes, bool to_device,
+		struct ringabi_block_passthrough *p)
+{
+	struct asked a;
+
+	memset(p, 0, sizeof(*p));
+	p->kind = RINGABI_BLOCK_PT_SCSI;
+	p->data_bytes = bytes;
+	p->to_device = to_device;
+	memcpy(p->command, cdb, 16);
+	prepare(&a, 0, PCIDIPC_BLOCK_PASSTHROUGH, 0, 0, 0);
+	a.io->passthrough = (struct pcidipc_segment){100, bytes};
+	a.io->data = p;
+	submit(&a);
+	return finish_request(&a);
+}
+
+static void test_through(void)
+{
+	struct ringabi_block_passthrough p;
+
+	begin();
+	started();
+	CU_ASSERT_EQUAL(pass((uint8_t[16]){0x12, 0, 0, 0, 36}, 36, false, &p), 0);
+	CU_ASSERT_EQUAL(p.result, 36);
+	CU_ASSERT_EQUAL(memcmp(client + 108, "Model", 5), 0);
+	CU_ASSERT_EQUAL(pass((uint8_t[16]){0x2a}, 512, true, &p), -EINVAL);
+	CU_ASSERT_EQUAL(pass((uint8_t[16]){0x2a}, 512, false, &p), -EACCES);
+	CU_ASSERT_EQUAL(pass((uint8_t[16]){0x04}, 0, false, &p), -EACCES);
+	CU_ASSERT_EQUAL(pass((uint8_t[16]){0x4d}, 16, false, &p), -EOPNOTSUPP);
+	CU_ASSERT_EQUAL(p.status, 0x00200502);
+	finish();
+}
+
+int main(void)
+{
+	CU_TestInfo tests[] = {{"command blocks", test_cdbs},
+			       {"sense", test_sense},
+			       {"answers of every length", test_lengths},
+			       {"becoming ready", test_becoming_ready},
+			       {"media", test_media},
+			       {"swapped", test_swapped},
+			       {"errors", test_errors},
+			       {"stable media", test_stable},
+			       {"beyond 2 TiB", test_big},
+			       {"unmap", test_unmap},
+			       {"odd geometry", test_odd_geometry},
+			       {"pass-through", test_through},
+			       CU_TEST_INFO_NULL};
+	CU_SuiteInfo suites[] = {{.pName = "scsi", .pTests = tests}, CU_SUITE_INFO_NULL};
+
+	pcidipc_log_init("test_scsi", getenv("TEST_VERBOSE") ? PCIDIPC_DEBUG : 0);
+	CU_initialize_registry();
+	CU_register_suites(suites);
+	CU_basic_run_tests();
+	return CU_get_number_of_failures() != 0;
+}
