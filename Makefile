@@ -109,7 +109,7 @@ examples: $(EXAMPLES)
 $(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
 	$(link) $(LIB_LIBS)
 
-# Tests reach into the objects they test, so they link those and the static library. nvmed's and pcid's main.c stay out.
+# Tests reach into the objects they test, so they link those and the static library. Main programs stay out.
 TEST_OBJS := $(call objs,$(filter-out %/main.c,$(NVMED_SRC) $(USBSCSID_SRC) $(PCID_SRC)) xhcid/ring.c xhcid/descriptor.c)
 $(B)/lib/libundertest.a: $(TEST_OBJS)
 	@mkdir -p $(@D)

@@ -135,7 +135,8 @@ static void writes(struct disk *d)
 	for (uint32_t bytes = d->block; bytes <= 16u << 20; bytes *= 4) {
 		uint64_t off = bytes / d->block % 64 * d->block;
 
-		fill_random(&seed, c.base + 12345, bytes);
+		fill_random(&seed, c.base + (60u << 20), bytes);
+		memcpy(c.base + 12345, c.base + (60u << 20), bytes);
 		memcpy(d->shadow + off, c.base + 12345, bytes);
 		CU_ASSERT_EQUAL(client_write(&c, 12345, bytes, off), (int)bytes);
 		CU_ASSERT_TRUE(reads(&c, d, 40u << 20, bytes, off));
