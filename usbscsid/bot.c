@@ -545,7 +545,7 @@ int bot_create(struct usb_link *link, const struct bot_pipes *pipes, struct tran
 	}
 	b->wire = pcidipc_buf_ptr(b->memory);
 	b->pipes = *pipes;
-	b->ahead = true;
+	b->ahead = false; /* QEMU's stick loses a CSW that is asked for before its data is over */
 	transport_init(&b->t, &ops, link);
 	b->t.depth = 1;
 	b->t.most_luns = get_max_lun(link);
