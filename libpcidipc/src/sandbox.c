@@ -10,6 +10,8 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "spin.h"
+
 /* Sanitizers read /proc, start threads and trace their own process: they work only outside. The
  * driver may be built with one and this library without. */
 extern void __asan_init(void) __attribute__((weak));
@@ -79,6 +81,7 @@ static int close_doors(enum sandbox_mode mode, int ring_fd)
 
 	if (ret)
 		return ret;
+	spin_remember_cpus();
 	files = close_files();
 	calls = close_calls(mode, ring_fd);
 	return calls < 0 ? calls : files | calls;

@@ -44,9 +44,13 @@ static inline void cpu_relax(void)
  * CPUs of the machine, not those that this thread may use: one that is pinned has its peer on
  * another.
  */
+long spin_cpus(void);
+/* Before a sandbox closes: the C library reads a file. */
+void spin_remember_cpus(void);
+
 static inline void spin_init(struct spin *spin)
 {
-	spin->ns = spin->most = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN_MAX_NS : 0;
+	spin->ns = spin->most = spin_cpus() > 1 ? SPIN_MAX_NS : 0;
 }
 
 static inline void spin_hit(struct spin *spin)
