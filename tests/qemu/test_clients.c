@@ -142,6 +142,7 @@ static void kill_one(unsigned after)
 	other.progress = shared_words();
 	victim.progress = other.progress + 1;
 	victim.depth = 32;
+	CU_ASSERT_TRUE(RIG_UNTIL(stats_say("pools") == idle_pools)); /* those before are gone */
 	living = work_fork(&other);
 	CU_ASSERT_TRUE(RIG_UNTIL(other.progress[0] > 0));
 	pools = stats_say("pools");
