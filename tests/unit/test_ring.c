@@ -32,7 +32,8 @@ static void make(uint32_t sq, uint32_t cq, uint32_t features, uint32_t start)
 	close(fd);
 	shared = p.map.shared;
 	shared->sq_tail = shared->sq_head = shared->cq_tail = shared->cq_head = start;
-	p.sq_head = p.sq_head_told = p.sq_tail = p.cq_tail = p.cq_tail_told = p.cq_head = start;
+	p.sq_head = p.sq_head_told = p.sq_head_woke = p.sq_tail = start;
+	p.cq_tail = p.cq_tail_told = p.cq_head = start;
 	c.sqe_tail = c.sq_tail = c.sq_head = c.cq_head = c.cq_head_told = c.cq_tail = start;
 }
 
@@ -585,10 +586,83 @@ static void test_wakes(void)
 	CU_ASSERT_EQUAL(c.map.shared->consumer_need_wakeup, 1);
 	CU_ASSERT_EQUAL(serve(3), 3);
 	CU_ASSERT_EQUAL(c.map.shared->consumer_need_wakeup, 0);
-	/* A head that frees space wakes as a tail does. */
+	unmake();
+}
+
+/* Take an SQE, and publish only that. */
+static bool take_wakes(void)
+{
+	struct io_uring_sqe sqe;
+
+	CU_ASSERT_EQUAL(pcidipc_ring_next_sqe(&p, &sqe), 1);
+	pcidipc_ring_skip_cqe(&p);
+	return pcidipc_ring_publish_cq(&p);
+}
+
+/* How many SQEs are taken until a consumer that filled the SQ and sleeps is woken. */
+static unsigned taken_until_woken(void)
+{
+	unsigned n = 1;
+
+	while (fill(0))
+		;
+	pcidipc_ring_publish_sq(&c);
+	pcidipc_set_need_wakeup(&c.map.shared->consumer_need_wakeup);
+	while (!take_wakes() && n < c.map.sq_entries)
+		n++;
+	CU_ASSERT_EQUAL(c.map.shared->consumer_need_wakeup, 0);
+	return n;
+}
+
+/* A consumer that waits for a CQE sleeps on while SQEs are taken; one that waits until half the SQ
+ * is free hears of it, wherever the producer stood when it was tested last. */
+static void test_sq_space(void)
+{
+	make(8, 8, 0, NEAR_WRAP);
+	pcidipc_set_need_wakeup(&c.map.shared->consumer_need_wakeup);
+	for (int i = 0; i < 3; i++) {
+		fill(0);
+		pcidipc_ring_publish_sq(&c);
+		CU_ASSERT_FALSE(take_wakes());
+	}
+	CU_ASSERT_EQUAL(taken_until_woken(), 1); /* the fourth since the start */
+	CU_ASSERT_EQUAL(pcidipc_ring_sq_space(&c), 1);
+	CU_ASSERT_FALSE(take_wakes());
+	CU_ASSERT_EQUAL(taken_until_woken(), 3);
+	CU_ASSERT_EQUAL(taken_until_woken(), 4);
+	unmake();
+	make(2, 2, 0, 0);
+	CU_ASSERT_EQUAL(taken_until_woken(), 2);
+	unmake();
+}
+
+/* A producer that waits for a CQ slot has an SQE that it has not taken; without one it sleeps on.
+ */
+static void test_cq_space(void)
+{
+	uint64_t next = 0;
+
+	make(2, 2, 0, 0);
+	fill(0);
+	pcidipc_ring_publish_sq(&c);
+	CU_ASSERT_EQUAL(serve(1), 1);
 	pcidipc_set_need_wakeup(&p.map.shared->producer_need_wakeup);
-	CU_ASSERT_EQUAL(reap(&(uint64_t){1}), 3);
+	CU_ASSERT_EQUAL(reap(&next), 1);
+	CU_ASSERT_FALSE(pcidipc_ring_publish_sq(&c));
+	CU_ASSERT_EQUAL(p.map.shared->producer_need_wakeup, 1);
+
+	for (uint64_t i = 1; i < 3; i++)
+		fill(i);
+	pcidipc_ring_publish_sq(&c);
+	CU_ASSERT_EQUAL(serve(2), 2);
+	fill(3);
+	pcidipc_ring_publish_sq(&c);
+	CU_ASSERT_EQUAL(serve(1), 0); /* the CQ is full */
+	pcidipc_set_need_wakeup(&p.map.shared->producer_need_wakeup);
+	CU_ASSERT_FALSE(pcidipc_producer_ring_ready(&p));
+	CU_ASSERT_EQUAL(reap(&next), 2);
 	CU_ASSERT_TRUE(pcidipc_ring_publish_sq(&c));
+	CU_ASSERT_TRUE(pcidipc_producer_ring_ready(&p));
 	unmake();
 }
 
@@ -601,6 +675,8 @@ static CU_TestInfo tests[] = {
 	{"memory that is refused", test_memfds},
 	{"sizes that are refused", test_sizes},
 	{"one wake per sleep", test_wakes},
+	{"space in the SQ wakes who waits for it", test_sq_space},
+	{"space in the CQ wakes who waits for it", test_cq_space},
 	{"two processes, nobody sleeps", test_nobody_sleeps},
 	{"two processes, the consumer sleeps", test_consumer_sleeps},
 	{"two processes, the producer sleeps", test_producer_sleeps},

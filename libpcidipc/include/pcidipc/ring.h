@@ -7,7 +7,8 @@
  * other side loads the index with acquire, then reads the entry. Publishing an index and testing
  * the other side's NEED_WAKEUP word are a store and a load of different words, so a full fence
  * stands between them; the sleeper has the same fence between setting the word and looking at the
- * index once more. One of the two sees the other.
+ * index once more. One of the two sees the other. A head is tested for less often than it is
+ * published: only when the other side may be waiting for the space.
  */
 #ifndef PCIDIPC_RING_H
 #define PCIDIPC_RING_H
@@ -54,6 +55,7 @@ struct pcidipc_producer_ring {
 	struct pcidipc_ring_map map;
 	uint32_t sq_head;      /* SQEs copied out */
 	uint32_t sq_head_told; /* the same, as published */
+	uint32_t sq_head_woke; /* the same, when the consumer's NEED_WAKEUP was tested last */
 	uint32_t sq_tail;      /* as last seen */
 	uint32_t cq_tail;      /* CQEs written */
 	uint32_t cq_tail_told; /* the same, as published */
@@ -166,20 +168,35 @@ static inline uint32_t pcidipc_ring_sq_space(struct pcidipc_consumer_ring *ring)
 	return ring->map.sq_entries - (ring->sqe_tail - head);
 }
 
-/* Publish what get_sqe handed out, and CQ space given back. True: the producer sleeps, wake it. */
+/* Has the producer taken every SQE that was published? Once true it stays so until the next. */
+static inline bool pcidipc_ring_all_taken(struct pcidipc_consumer_ring *ring)
+{
+	if (ring->sq_head != ring->sq_tail &&
+	    pcidipc_load_acquire(&ring->map.shared->sq_head) == ring->sq_tail)
+		ring->sq_head = ring->sq_tail;
+	return ring->sq_head == ring->sq_tail;
+}
+
+/*
+ * Publish what get_sqe handed out, and CQ space given back. True: the producer sleeps, wake it. For
+ * CQ space alone only when it may wait for that, which takes an SQE that it has not taken.
+ */
 static inline bool pcidipc_ring_publish_sq(struct pcidipc_consumer_ring *ring)
 {
 	struct ringabi_ring *shared = ring->map.shared;
+	bool more = ring->sqe_tail != ring->sq_tail;
 
-	if (ring->sqe_tail == ring->sq_tail && ring->cq_head == ring->cq_head_told)
+	if (!more && ring->cq_head == ring->cq_head_told)
 		return false;
 	if (ring->cq_head != ring->cq_head_told) {
 		ring->cq_head_told = ring->cq_head;
 		pcidipc_store_release(&shared->cq_head, ring->cq_head);
 	}
-	if (ring->sqe_tail != ring->sq_tail) {
+	if (more) {
 		ring->sq_tail = ring->sqe_tail;
 		pcidipc_store_release(&shared->sq_tail, ring->sq_tail);
+	} else if (pcidipc_ring_all_taken(ring)) {
+		return false;
 	}
 	return pcidipc_take_need_wakeup(&shared->producer_need_wakeup);
 }
@@ -263,6 +280,14 @@ pcidipc_ring_sqe_at(const struct pcidipc_producer_ring *ring, uint32_t index)
 static inline uint32_t pcidipc_ring_cq_room(const struct pcidipc_producer_ring *ring)
 {
 	return ring->map.cq_entries - (ring->cq_tail - ring->cq_head + ring->reserved);
+}
+
+/* Nothing new in the SQ, and nothing left in it: what a session that is idle costs. Entry and index
+ * come over together, not one after the other. */
+static inline bool pcidipc_ring_sq_idle(const struct pcidipc_producer_ring *ring)
+{
+	__builtin_prefetch(pcidipc_ring_sqe_at(ring, ring->sq_head));
+	return ring->sq_head == __atomic_load_n(&ring->map.shared->sq_tail, __ATOMIC_RELAXED);
 }
 
 /*
@@ -352,21 +377,35 @@ static inline void pcidipc_ring_skip_cqe(struct pcidipc_producer_ring *ring)
 	ring->reserved--;
 }
 
+/*
+ * How much SQ space may be published without a look at whether the consumer waits for it: so little
+ * that one who waits until half the SQ is free is told in time, but the common consumer, who waits
+ * for a CQE, is left asleep (docs/ring-abi.md, "Space").
+ */
+static inline uint32_t pcidipc_ring_quiet_space(const struct pcidipc_producer_ring *ring)
+{
+	return ring->map.sq_entries > 2 ? ring->map.sq_entries / 2 : 2;
+}
+
 /* Publish CQEs and SQ space. True: the consumer sleeps, wake it. */
 static inline bool pcidipc_ring_publish_cq(struct pcidipc_producer_ring *ring)
 {
 	struct ringabi_ring *shared = ring->map.shared;
+	bool more = ring->cq_tail != ring->cq_tail_told;
 
-	if (ring->cq_tail == ring->cq_tail_told && ring->sq_head == ring->sq_head_told)
+	if (!more && ring->sq_head == ring->sq_head_told)
 		return false;
 	if (ring->sq_head != ring->sq_head_told) {
 		ring->sq_head_told = ring->sq_head;
 		pcidipc_store_release(&shared->sq_head, ring->sq_head);
 	}
-	if (ring->cq_tail != ring->cq_tail_told) {
+	if (more) {
 		ring->cq_tail_told = ring->cq_tail;
 		pcidipc_store_release(&shared->cq_tail, ring->cq_tail);
+	} else if (ring->sq_head - ring->sq_head_woke < pcidipc_ring_quiet_space(ring)) {
+		return false;
 	}
+	ring->sq_head_woke = ring->sq_head;
 	return pcidipc_take_need_wakeup(&shared->consumer_need_wakeup);
 }
 
