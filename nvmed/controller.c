@@ -109,6 +109,16 @@ static int configure_doorbell_buffers(struct controller *c)
 	return ret;
 }
 
+/* Each has two doorbells in the BAR. */
+static void limit_pairs(struct controller *c)
+{
+	uint64_t fit =
+		(c->bar.bytes - 0x1000) / (2ull * c->stride) - 1; /* without the admin queue */
+
+	if (c->max_pairs > fit)
+		c->max_pairs = (uint16_t)fit;
+}
+
 static int ask_queues(struct controller *c)
 {
 	struct nvme_sqe sqe = {.opcode = nvme_admin_set_features,
@@ -119,6 +129,7 @@ static int ask_queues(struct controller *c)
 
 	n = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
 	c->max_pairs = (uint16_t)(n + 1 < MAX_PAIRS ? n + 1 : MAX_PAIRS);
+	limit_pairs(c);
 	return ret;
 }
 
@@ -231,15 +242,6 @@ static int prepare(struct controller *c)
 	return take_vectors(c);
 }
 
-static void limit_pairs(struct controller *c)
-{
-	uint64_t fit =
-		(c->bar.bytes - 0x1000) / (2ull * c->stride) - 1; /* without the admin queue */
-
-	if (c->max_pairs > fit)
-		c->max_pairs = (uint16_t)fit;
-}
-
 int controller_start(struct controller *c)
 {
 	int ret = prepare(c);
@@ -250,7 +252,6 @@ int controller_start(struct controller *c)
 		ret = controller_enable(c);
 	if (ret)
 		return ret;
-	limit_pairs(c);
 	c->started = true;
 	return 0;
 }

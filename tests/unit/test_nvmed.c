@@ -441,6 +441,26 @@ static void test_reset_in_put(void)
 	reset_in_put(nvme_admin_delete_cq);
 }
 
+/* More queues are granted than the BAR has doorbells for; after a reset that is no different. */
+static void test_few_doorbells(void)
+{
+	struct asked a;
+
+	begin();
+	m.grant = 15;
+	start();
+	CU_ASSERT_EQUAL(c->max_pairs, 16);
+	c->bar.bytes = 0x1000 + 8 * c->stride; /* the admin queue's, and three pairs' */
+	m.hold_io = true;
+	ask(&a, 1);
+	m.csts |= CSTS_FATAL;
+	until(&a.done);
+	UNTIL(m.enables == 2 && !c->recovering);
+	CU_ASSERT_EQUAL(c->max_pairs, 3);
+	free(a.rq);
+	finish();
+}
+
 /* The reset's own command hangs: the controller is given up, and everybody learns of it. */
 static void test_hung_reset(void)
 {
@@ -553,6 +573,7 @@ int main(void)
 	CU_add_test(suite, "a reset while a pair is created", test_reset_in_get);
 	CU_add_test(suite, "a pair is wanted during a reset", test_get_in_reset);
 	CU_add_test(suite, "a reset while a pair is deleted", test_reset_in_put);
+	CU_add_test(suite, "fewer doorbells than queues, after a reset", test_few_doorbells);
 	CU_add_test(suite, "a reset whose commands hang", test_hung_reset);
 	CU_add_test(suite, "commands queued during a reset", test_queued_in_reset);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
