@@ -99,8 +99,11 @@ void session_publish_soon(struct pcidipc_session *s)
 static unsigned poll_session(struct pcidipc_poller *poller)
 {
 	struct pcidipc_session *s = pcidipc_container_of(poller, struct pcidipc_session, poller);
-	unsigned n = order_take(s, SESSION_BUDGET);
+	unsigned n;
 
+	if (pcidipc_ring_sq_idle(&s->ring))
+		return 0; /* most of many sessions, most of the time */
+	n = order_take(s, SESSION_BUDGET);
 	if (s->ring.error) {
 		pcidipc_warn("%s: pid %d: a ring index ran past what is outstanding; disconnected",
 			     s->scheme->name, s->pid);
