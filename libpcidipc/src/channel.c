@@ -150,8 +150,10 @@ int pcidipc_channel_receive(int channel, struct pcidipc_packet *packet, int *wok
 		if (ret <= 0 || packet->msg.type != RINGABI_MSG_WAKE)
 			return ret;
 		pcidipc_packet_close(packet);
-		if (woken)
+		if (woken) {
 			*woken = 1;
+			return 0; /* mostly there is no more, and asking is a system call */
+		}
 	}
 	return 0;
 }

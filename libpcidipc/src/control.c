@@ -212,10 +212,10 @@ void control_ready(struct pcidipc_watch *watch, unsigned events)
 	struct pcidipc_session *s = pcidipc_container_of(watch, struct pcidipc_session, watch);
 	struct pcidipc_packet packet;
 	bool refused = false;
-	int ret;
+	int ret, woken;
 
 	(void)events;
-	while ((ret = pcidipc_channel_receive(s->channel, &packet, NULL)) > 0) {
+	while ((ret = pcidipc_channel_receive(s->channel, &packet, &woken)) > 0) {
 		ret = enqueue(s, &packet);
 		if (ret) {
 			refused = true;

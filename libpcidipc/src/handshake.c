@@ -131,13 +131,13 @@ static int take_packet(struct pcidipc_consumer *c, struct pcidipc_packet *packet
 	return -EPROTO;
 }
 
-/* Read everything there is; unasked messages are kept for consumer_deliver_kept. */
+/* Read what there is, up to a wake-up; unasked messages are kept for consumer_deliver_kept. */
 void consumer_read_channel(struct pcidipc_consumer *c)
 {
 	struct pcidipc_packet packet;
-	int ret;
+	int ret, woken;
 
-	while ((ret = pcidipc_channel_receive(c->channel, &packet, NULL)) > 0) {
+	while ((ret = pcidipc_channel_receive(c->channel, &packet, &woken)) > 0) {
 		ret = take_packet(c, &packet);
 		if (ret)
 			break;

@@ -38,9 +38,9 @@ void pcidipc_channel_wake(int channel);
 
 /*
  * Receive one packet. 1; 0: nothing there; -EPIPE: the other side is gone; -EPROTO: truncated, or
- * msg.size is not the packet's size. WAKE packets are swallowed and counted as nothing there, but
- * reported through *woken (may be NULL); after some of them 0 is returned although more may follow,
- * which poll tells.
+ * msg.size is not the packet's size. WAKE packets are swallowed and counted as nothing there; after
+ * some of them 0 is returned although more may follow, which poll tells. With `woken` (may be NULL)
+ * that is so after one, and *woken is set to 1: for who waits for readiness anyway.
  */
 int pcidipc_channel_receive(int channel, struct pcidipc_packet *packet, int *woken);
 void pcidipc_packet_close(struct pcidipc_packet *packet);
