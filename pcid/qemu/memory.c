@@ -20,6 +20,7 @@
 #define DIMM_ALIGN GIB(1) /* lets the IOMMU use large pages, and keeps the map easy to read */
 #define BUSY_NS 1000000ull
 #define BUSY_TRIES 2000
+#define DELETED_NS 10000000000ull /* from the ejection to QEMU's word that the dimm is gone */
 
 /* The last slots are for functions that have few pools: no function can keep another from starting.
  */
@@ -34,6 +35,7 @@ struct qemu_pool {
 	unsigned slot, number;
 	bool stuck; /* its pool is gone, and QEMU would not let go of the dimm */
 	struct pcidipc_completion deleted;
+	struct pcidipc_timer patience; /* for that */
 };
 
 static struct qemu_bus *bus_of(struct pcid_pool *pool)
@@ -192,6 +194,27 @@ static int eject(struct qemu_bus *qb, struct qemu_pool *qp)
 	return ret ? ret : qtest_task_sync(&qb->qtest);
 }
 
+static void deleted_too_late(struct pcidipc_timer *timer)
+{
+	pcidipc_post(&pcidipc_container_of(timer, struct qemu_pool, patience)->deleted, -ETIMEDOUT);
+}
+
+/* Not without a limit: whoever wants memory waits for the lock that the caller holds. */
+static int await_deleted(struct qemu_bus *qb, struct qemu_pool *qp)
+{
+	int ret;
+
+	pcidipc_timer_set(qb->bus.loop, &qp->patience, DELETED_NS, deleted_too_late);
+	ret = pcidipc_await(&qp->deleted);
+	pcidipc_timer_cancel(&qp->patience);
+	if (ret == -ETIMEDOUT)
+		pcidipc_err("qemu: dimm %u is not gone %llu s after its ejection; its slot and "
+			    "%llu MiB of addresses stay taken",
+			    qp->number, DELETED_NS / 1000000000u,
+			    (unsigned long long)qp->bytes >> 20);
+	return ret;
+}
+
 /* 0, or the dimm is still there, unless QEMU is gone. */
 static int unplug(struct qemu_bus *qb, struct qemu_pool *qp)
 {
@@ -203,7 +226,7 @@ static int unplug(struct qemu_bus *qb, struct qemu_pool *qp)
 	if (ret == -EREMOTEIO)
 		pcidipc_err("qemu: dimm %u cannot be removed: %s", qp->number, why);
 	ret = ret ? ret : eject(qb, qp);
-	ret = ret ? ret : pcidipc_await(&qp->deleted);
+	ret = ret ? ret : await_deleted(qb, qp);
 	if (!ret)
 		delete_object(qb, qp);
 	return ret;

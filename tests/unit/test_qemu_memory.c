@@ -27,6 +27,8 @@ static struct {
 	const char *refuse; /* a command */
 	int error;	    /* of one that is refused */
 	unsigned refused;
+	bool keeps;	   /* a dimm that is ejected: nothing is heard of it */
+	uint64_t patience; /* the last one that was asked for */
 } vm;
 
 /* What the machine does with it is said by `format` alone. */
@@ -79,7 +81,7 @@ static int vm_write(struct qtest *q, enum qtest_space space, uint64_t address, u
 	(void)width;
 	if (address == 0xa00)
 		vm.selected = (unsigned)value;
-	if (address == 0xa14 && value == 8 && vm.dimm[vm.selected]) {
+	if (address == 0xa14 && value == 8 && vm.dimm[vm.selected] && !vm.keeps) {
 		vm.dimm[vm.selected] = false;
 		snprintf(id, sizeof(id), "dimm%u", vm.number[vm.selected]);
 		tested_device_deleted(&machine, id);
@@ -125,6 +127,15 @@ static void unmap(struct qemu_bus *bus, struct vtd_domain *domain, uint64_t iova
 	map(bus, domain, iova, 0, bytes);
 }
 
+/* No test waits for as long as pcid does. */
+static void set_timer(struct pcidipc_loop *on, struct pcidipc_timer *timer, uint64_t ns,
+		      void (*fire)(struct pcidipc_timer *))
+{
+	vm.patience = ns;
+	pcidipc_timer_set(on, timer, vm.keeps ? 1 : ns, fire);
+}
+
+#define pcidipc_timer_set set_timer
 #define qmp_run vm_run
 #define qtest_task_write vm_write
 #define qtest_task_sync vm_sync
@@ -163,6 +174,7 @@ static void in_task(void (*test)(void))
 			 i);
 	}
 	CU_ASSERT_EQUAL_FATAL(pcidipc_loop_create(0, &loop), 0);
+	machine.bus.loop = loop;
 	CU_ASSERT_EQUAL_FATAL(pcidipc_spawn(loop, run_task, &test), 0);
 	pcidipc_loop_run(loop);
 	tested_fini(&machine);
@@ -208,6 +220,31 @@ static void kept(void)
 static void test_kept(void)
 {
 	in_task(kept);
+}
+
+/* It takes the order to let go, and nothing follows: whoever else wants memory must not wait for
+ * ever. What it says after all, late, is about nobody. */
+static void silent(void)
+{
+	struct pcid_pool a = pool_of(0), b = pool_of(1);
+
+	CU_ASSERT_EQUAL_FATAL(tested_attach(&a), 0);
+	vm.keeps = true;
+	tested_detach(&a);
+	CU_ASSERT_TRUE(vm.patience >= 1000000000ull && vm.patience <= 60000000000ull);
+	CU_ASSERT_EQUAL(functions[0].pools, 0);
+	CU_ASSERT_EQUAL(slots_in_use(), 1);
+	vm.keeps = false;
+	CU_ASSERT_EQUAL_FATAL(tested_attach(&b), 0);
+	CU_ASSERT_EQUAL(slots_in_use(), 2);
+	tested_device_deleted(&machine, "dimm0");
+	tested_detach(&b);
+	CU_ASSERT_EQUAL(slots_in_use(), 1);
+}
+
+static void test_silent(void)
+{
+	in_task(silent);
 }
 
 /* Whatever step of plugging fails, nothing is left of it. */
@@ -287,6 +324,7 @@ static void test_greedy(void)
 
 static CU_TestInfo tests[] = {
 	{"a dimm that QEMU keeps", test_kept},
+	{"a dimm of which nothing is heard", test_silent},
 	{"a dimm that it does not take", test_refused},
 	{"it dies", test_dies},
 	{"slots for everybody", test_greedy},
