@@ -20,7 +20,7 @@ static FILE *open_qmp(struct rig *rig)
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/.bus/qmp.sock", rig->run);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (!connect(fd, (const struct sockaddr *)&address, sizeof(address)))
-		return fdopen(fd, "r+e");
+		return fdopen(fd, "re");
 	close(fd);
 	return NULL;
 }
@@ -44,12 +44,10 @@ static struct json_object *answer(FILE *qmp)
 	return reply;
 }
 
+/* Written past the stream, which may hold events that were not read yet. */
 static struct json_object *run(FILE *qmp, const char *command)
 {
-	fseek(qmp, 0, SEEK_CUR); /* from reading to writing */
-	if (fprintf(qmp, "%s\n", command) < 0 || fflush(qmp))
-		return NULL;
-	return answer(qmp);
+	return dprintf(fileno(qmp), "%s\n", command) < 0 ? NULL : answer(qmp);
 }
 
 struct json_object *rig_qmp(struct rig *rig, const char *command)
