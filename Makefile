@@ -124,7 +124,8 @@ $(B)/lib/libunit.a: $(call objs,$(UNIT_LIB))
 
 $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib/libundertest.a $(LIB_A)
 	$(link) $(LIB_LIBS) $(PCID_LIBS) $(NVMED_LIBS) $(USBSCSID_LIBS) -lcunit
-$(QEMU_TESTS): $(B)/tests/%: $(B)/obj/tests/qemu/%.o $(call objs,$(QEMU_LIB)) $(LIB_A)
+# What knows no rig is tests/unit's: the hostile peers, and what a process holds.
+$(QEMU_TESTS): $(B)/tests/%: $(B)/obj/tests/qemu/%.o $(call objs,$(QEMU_LIB)) $(B)/lib/libunit.a $(LIB_A)
 	$(link) $(LIB_LIBS) -ljson-c -lcunit
 
 # ---- fuzz targets: every tests/fuzz/fuzz_*.c is one, built by clang with its sanitizers into $(B)/fuzz/ ----

@@ -52,6 +52,7 @@ int rawpeer_read(struct rawpeer *peer)
 			ret = -EPROTO;
 		if (type == (RINGABI_MSG_ATTACH_RING | RINGABI_MSG_REPLY) && packet.nfds)
 			map_ring(peer, packet.fds[0]);
+		peer->answers += !!(type & RINGABI_MSG_REPLY);
 		pcidipc_packet_close(&packet);
 		if (ret < 0)
 			break;

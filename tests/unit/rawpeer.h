@@ -11,6 +11,7 @@ struct rawpeer {
 	int channel;
 	uint32_t interface;
 	uint32_t tag;
+	uint32_t answers;	   /* read so far */
 	struct ringabi_ring *ring; /* mapped, or NULL */
 	size_t ring_bytes;
 	int ring_fd; /* -1: none */

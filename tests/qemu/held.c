@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+#include "held.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "procfs.h"
+
+#define GROWTH_KIB 768 /* what allocators keep */
+#define GROWTH_MAPS 16
+
+static const char *const names[HELD] = {"pcid", "QEMU", "nvmed"};
+
+void held_count(struct rig *rig, struct held *held)
+{
+	struct daemons d = rig_daemons(rig);
+	const pid_t pids[HELD] = {d.pcid, d.qemu,
+				  (pid_t)rig_number(rig, "drivers", "nvmed", "pid")};
+
+	memset(held, 0, sizeof(*held));
+	for (unsigned i = 0; i < HELD; i++)
+		if (pids[i] > 0)
+			leaks_count(pids[i], &held->of[i]);
+	held->pools = rig_pools(rig);
+}
+
+/* QEMU's own memory is not ours to judge, and a sanitizer keeps what was freed. */
+static bool has_grown(unsigned i, const struct leaks *now, const struct leaks *was)
+{
+#ifdef __SANITIZE_ADDRESS__
+	(void)i, (void)now, (void)was;
+	return false;
+#else
+	return i != 1 &&
+	       (now->anon_kib > was->anon_kib + GROWTH_KIB || now->maps > was->maps + GROWTH_MAPS);
+#endif
+}
+
+static bool same(const struct held *now, const struct held *was)
+{
+	for (unsigned i = 0; i < HELD; i++)
+		if (now->of[i].fds != was->of[i].fds ||
+		    now->of[i].shared_maps != was->of[i].shared_maps ||
+		    has_grown(i, &now->of[i], &was->of[i]))
+			return false;
+	return now->pools == was->pools;
+}
+
+static void say(const struct held *now, const struct held *was)
+{
+	fprintf(stderr, "%u pools, %u were\n", now->pools, was->pools);
+	for (unsigned i = 0; i < HELD; i++)
+		fprintf(stderr,
+			"%s: %u file descriptors, %u were; %u mappings of memfds, %u were; %u "
+			"mappings "
+			"in all, %u were; %u KiB, %u were\n",
+			names[i], now->of[i].fds, was->of[i].fds, now->of[i].shared_maps,
+			was->of[i].shared_maps, now->of[i].maps, was->of[i].maps,
+			now->of[i].anon_kib, was->of[i].anon_kib);
+}
+
+bool held_again(struct rig *rig, const struct held *was)
+{
+	struct held now;
+
+	if (RIG_UNTIL((held_count(rig, &now), same(&now, was))))
+		return true;
+	say(&now, was);
+	return false;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* What the daemons hold while something goes on beside them, to be compared before and after. */
+#ifndef TESTS_QEMU_HELD_H
+#define TESTS_QEMU_HELD_H
+
+#include <stdbool.h>
+#include <tests/unit/leaks.h>
+
+#include "rig.h"
+
+#define HELD 3
+
+/* pcid, its QEMU, nvmed: descriptors, mappings, memory; and how many pools devices reach. */
+struct held {
+	struct leaks of[HELD];
+	unsigned pools;
+};
+
+void held_count(struct rig *rig, struct held *held);
+/* Wait until they hold no more and no less than that, mappings of memory of their own and memory
+ * aside: those may be a little more. False after 30 s, with lines that say what it was. */
+bool held_again(struct rig *rig, const struct held *was);
+
+#endif
