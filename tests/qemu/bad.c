@@ -71,12 +71,14 @@ static const char config[] = "driver \"nvmed\" {\n"
 			     "	device = 0x11e8\n"
 			     "	command = \"%s\"\n"
 			     "	service = \"edu\"\n"
-			     "	args = { \"driver\", \"edu\" }\n"
+			     "	args = { \"driver\", \"%s%s\" }\n"
+			     "	%s\n"
 			     "}\n";
 
-static int start(void)
+static int start(const struct bad_driver *driver)
 {
-	char text[4096 + sizeof(config)];
+	bool inside = *driver->arg == '@';
+	char text[4096 + RIG_PATH + sizeof(config)];
 	int ret = rig_create(&bad_rig, 600);
 
 	if (!ret)
@@ -86,7 +88,8 @@ static int start(void)
 	rig_nvme(&bad_rig, "a");
 	rig_arg(&bad_rig, "-device");
 	rig_arg(&bad_rig, "edu");
-	snprintf(text, sizeof(text), config, rig_self());
+	snprintf(text, sizeof(text), config, rig_self(), inside ? bad_rig.dir : "",
+		 driver->arg + inside, driver->options);
 	ret = rig_start(&bad_rig, text);
 	if (ret)
 		return ret;
@@ -98,11 +101,18 @@ static int start(void)
 
 int bad_main(int argc, char **argv, CU_SuiteInfo *suites)
 {
+	const struct bad_driver edu = {irq_driver, "edu", ""};
+
+	return bad_main_with(argc, argv, suites, &edu);
+}
+
+int bad_main_with(int argc, char **argv, CU_SuiteInfo *suites, const struct bad_driver *driver)
+{
 	int ret = 1;
 
 	if (argc > 2 && !strcmp(argv[1], "driver"))
-		return irq_driver(argv[2]);
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
+		return driver->run(argv[2]);
+	if (!start(driver) && !CU_initialize_registry() && !CU_register_suites(suites))
 		ret = rig_run_tests();
 	if (rig_stop(&bad_rig))
 		ret = 1;

@@ -27,6 +27,13 @@ void bad_nothing_left(void);
  * is told; pcid starts it as that driver.
  */
 int bad_main(int argc, char **argv, CU_SuiteInfo *suites);
+/* The same with another driver of edu: with this argument ("@" at its start stands for the rig's
+ * directory), and with options in its stanza. */
+struct bad_driver {
+	int (*run)(const char *arg); /* its whole life; its exit status */
+	const char *arg, *options;
+};
+int bad_main_with(int argc, char **argv, CU_SuiteInfo *suites, const struct bad_driver *driver);
 
 /*
  * It is refused with this error, and the log says why. Messages of one kind are limited to ten a

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "held.h"
 
+#include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -67,4 +68,28 @@ bool held_again(struct rig *rig, const struct held *was)
 		return true;
 	say(&now, was);
 	return false;
+}
+
+/* What must not change at all. */
+static bool counts_are(const struct held *now, const struct held *was)
+{
+	for (unsigned i = 0; i < HELD; i++)
+		if (now->of[i].fds != was->of[i].fds ||
+		    now->of[i].shared_maps != was->of[i].shared_maps)
+			return false;
+	return now->pools == was->pools;
+}
+
+void held_over(struct rig *rig, void (*once)(uint32_t round, const void *arg), const void *arg)
+{
+	struct held first, then;
+
+	held_count(rig, &first);
+	once(1, arg);
+	CU_ASSERT_TRUE(RIG_UNTIL((held_count(rig, &then), counts_are(&then, &first))));
+	if (!counts_are(&then, &first))
+		say(&then, &first);
+	for (uint32_t round = 2; round <= 4; round++)
+		once(round, arg);
+	CU_ASSERT_TRUE(held_again(rig, &then));
 }

@@ -21,4 +21,10 @@ void held_count(struct rig *rig, struct held *held);
  * aside: those may be a little more. False after 30 s, with lines that say what it was. */
 bool held_again(struct rig *rig, const struct held *was);
 
+/*
+ * Do it four times: after the first they hold what is kept for use again, after the others no more
+ * than that, and never a descriptor, a shared mapping or a pool more than before.
+ */
+void held_over(struct rig *rig, void (*once)(uint32_t round, const void *arg), const void *arg);
+
 #endif

@@ -250,8 +250,6 @@ void attack_reshape_ring(void)
 	rawpeer_close(&peer);
 }
 
-#define WRONG_FDS 13
-
 static int pipe_end(unsigned which)
 {
 	int ends[2];
@@ -262,7 +260,7 @@ static int pipe_end(unsigned which)
 	return ends[which];
 }
 
-static int wrong_fd(unsigned which)
+int attack_wrong_fd(unsigned which)
 {
 	switch (which) {
 	case 0:
@@ -297,8 +295,8 @@ static int wrong_fd(unsigned which)
 /* Pools that are none. Then everything that reads the pool is asked to. */
 void attack_wrong_pools(void)
 {
-	for (unsigned which = 0; which < WRONG_FDS; which++) {
-		int fd = wrong_fd(which);
+	for (unsigned which = 0; which < ATTACK_WRONG_FDS; which++) {
+		int fd = attack_wrong_fd(which);
 		struct rawpeer peer;
 
 		if (fd < 0)

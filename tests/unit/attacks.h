@@ -23,4 +23,8 @@ void attack_many_fds(void);
 void attack_talk(void); /* and never listen */
 void attack_crowd(void);
 
+/* A file descriptor that is no pool of 2 MiB, and why not is its number's affair. -1: not here. */
+#define ATTACK_WRONG_FDS 13
+int attack_wrong_fd(unsigned which);
+
 #endif
