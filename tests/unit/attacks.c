@@ -421,7 +421,7 @@ void attack_talk(void)
 /* Far more connections than the disk takes, half of them with a hello, all kept for a while. */
 void attack_crowd(void)
 {
-	enum { MOST = 1200 };
+	enum { MOST = 700 };
 	static struct rawpeer peers[MOST];
 	struct rlimit files;
 
