@@ -36,11 +36,40 @@ static void services_cell(struct table *table, struct json_object *services)
 	table_cell(table, "%s", *text ? text : "-");
 }
 
+static bool has_lock(struct json_object *locks, const char *name)
+{
+	for (size_t i = 0; i < array_length(locks); i++) {
+		const char *lock = json_object_get_string(json_object_array_get_idx(locks, i));
+
+		if (lock && !strcmp(lock, name))
+			return true;
+	}
+	return false;
+}
+
+/* As configured, and which of its locks are missing: of the kernel, or because of a sanitizer. */
+static void sandbox_cell(struct table *table, struct json_object *driver)
+{
+	static const char *const locks[] = {"registers", "io_uring", "seccomp", "landlock"};
+	const char *mode = field_string(driver, "sandbox", "-");
+	char missing[128] = "";
+	size_t at = 0;
+
+	for (size_t i = 0; i < sizeof(locks) / sizeof(*locks); i++)
+		if (!has_lock(field_array(driver, "locks"), locks[i]))
+			at += (size_t)snprintf(missing + at, sizeof(missing) - at, "%s%s",
+					       at ? ", no " : "no ", locks[i]);
+	if (at && field_known(driver, "pid") && strcmp(mode, "no"))
+		table_cell(table, "%s (%s)", mode, missing);
+	else
+		table_cell(table, "%s", mode);
+}
+
 static void print_drivers(struct json_object *list)
 {
-	static const char *const titles[] = {"DRIVER",	  "FUNCTION",  ">PID",
-					     "STATE",	  ">RESTARTS", ">UPTIME",
-					     "LAST EXIT", "SERVICES",  NULL};
+	static const char *const titles[] = {"DRIVER",	 "FUNCTION",  ">PID",	 "STATE",
+					     "SANDBOX",	 ">RESTARTS", ">UPTIME", "LAST EXIT",
+					     "SERVICES", NULL};
 	struct table *table = table_create(titles);
 	char uptime[32];
 
@@ -51,6 +80,7 @@ static void print_drivers(struct json_object *list)
 		table_cell(table, "%s", field_string(d, "function", "-"));
 		number_cell(table, d, "pid");
 		table_cell(table, "%s", field_string(d, "state", "?"));
+		sandbox_cell(table, d);
 		number_cell(table, d, "restarts");
 		table_cell(table, "%s",
 			   format_duration(field_u64(d, "uptime_ms"), uptime, sizeof(uptime)));

@@ -541,6 +541,34 @@ static void test_control(void)
 	CU_ASSERT_EQUAL(control("disks", "{\"ok\":true,\"result\":[]}\n"), 0);
 }
 
+/* A lock that is missing is told, but only where there is a process that should have it. */
+static void test_sandboxes(void)
+{
+#define LOCKS "\"registers\",\"io_uring\""
+	static const struct {
+		const char *driver, *cell;
+	} cases[] = {
+		{"\"pid\":7,\"sandbox\":\"yes\",\"locks\":[" LOCKS ",\"seccomp\",\"landlock\"]",
+		 "  yes   "},
+		{"\"pid\":7,\"sandbox\":\"debug\",\"locks\":[" LOCKS ",\"seccomp\"]",
+		 "  debug (no landlock)  "},
+		{"\"pid\":7,\"sandbox\":\"yes\",\"locks\":[]",
+		 "  yes (no registers, no io_uring, no seccomp, no landlock)  "},
+		{"\"pid\":null,\"sandbox\":\"yes\",\"locks\":[]", "  yes   "},
+		{"\"pid\":7,\"sandbox\":\"no\",\"locks\":[\"user\"]", "  no   "},
+		{"\"pid\":7,\"locks\":7", "  -   "},
+	};
+	char reply[512];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		snprintf(reply, sizeof(reply), "{\"ok\":true,\"result\":[{\"name\":\"d\",%s}]}\n",
+			 cases[i].driver);
+		CU_ASSERT_EQUAL(control("drivers", reply), 0);
+		CU_ASSERT_PTR_NOT_NULL(strstr(out, cases[i].cell));
+	}
+#undef LOCKS
+}
+
 /* A pcid that answers nonsense, or a child for ever its own parent: a message or a short answer,
  * never a crash. */
 static void test_bad_answers(void)
@@ -585,6 +613,7 @@ static CU_TestInfo tests[] = {
 	{"a read-only disk", test_read_only},
 	{"an output file is kept until the disk is open", test_output_kept},
 	{"the control socket", test_control},
+	{"drivers' sandboxes", test_sandboxes},
 	{"bad answers", test_bad_answers},
 	CU_TEST_INFO_NULL,
 };
