@@ -83,6 +83,8 @@ struct pcid_driver {
 	char where[136]; /* "0000:00:03.0", or "0000:00:03.0/1-4.2:1.0" */
 	char name[176];	 /* "nvmed 0000:00:03.0", for messages */
 	unsigned number; /* of its services' names; kept for as long as pcid runs */
+	uid_t uid;	 /* of its processes; PCID_KEEP_ID: pcid's own */
+	gid_t gid;
 
 	/* life: supervisor.c */
 	enum pcid_driver_state state;
@@ -150,6 +152,11 @@ void pcid_driver_quiesce(struct pcid_driver *d);
 void pcid_driver_published(struct pcid_driver *d);
 const char *pcid_state_name(enum pcid_driver_state state);
 
+/* ---- uids.c ---- */
+
+/* Set its uid and gid, by its stanza. */
+void pcid_driver_take_user(struct pcid_driver *d);
+
 /* ---- spawn.c ---- */
 
 /* What a child process gets. */
@@ -195,6 +202,8 @@ int pcid_config_writable(const struct pcid_function *f, unsigned offset, unsigne
 			 uint32_t value);
 /* Is the range in the BAR and outside the MSI-X table? 0, -ENXIO, -EFAULT. */
 int pcid_mmio_allowed(const struct pcid_function *f, unsigned bar, uint64_t offset, unsigned width);
+/* 0, or -EPERM: it was to put itself into its sandbox before it does `what`; says so. */
+int pcid_check_confined(const struct pcid_driver *d, const char *what);
 /* A channel message of the PCI interface. Task. */
 void pcid_message(struct pcidipc_session *session, struct pcidipc_packet *packet);
 

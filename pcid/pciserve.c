@@ -257,11 +257,30 @@ static int do_confine(struct pcid_driver *d, struct pcidipc_request *rq,
 	return 0;
 }
 
+int pcid_check_confined(const struct pcid_driver *d, const char *what)
+{
+	if (d->confined || d->stanza->sandbox == PCID_SANDBOX_NO)
+		return 0;
+	pcidipc_log_ratelimited(PCIDIPC_ERROR,
+				"%s: refused to %s: it has not put itself into its sandbox, as "
+				"sandbox = \"%s\" demands (a driver connects by pcidipc_pci_open)",
+				d->name, what, pcid_sandbox_name(d->stanza->sandbox));
+	return -EPERM;
+}
+
 static int do_slow(struct pcid_driver *d, struct pcidipc_request *rq,
 		   const struct ringabi_pci_arg *arg)
 {
 	(void)arg;
 	return pcid_slow(d, rq);
+}
+
+static int do_enable(struct pcid_driver *d, struct pcidipc_request *rq,
+		     const struct ringabi_pci_arg *arg)
+{
+	int ret = arg->value & RINGABI_PCI_ENABLE_MASTER ? pcid_check_confined(d, "enable DMA") : 0;
+
+	return ret ? ret : do_slow(d, rq, arg);
 }
 
 /* ---- dispatch ---- */
@@ -285,7 +304,7 @@ static const struct command {
 	[RINGABI_PCI_CONFIG_READ & 0xff] = {do_slow, USES_ACCESS},
 	[RINGABI_PCI_CONFIG_WRITE & 0xff] = {do_slow, USES_ACCESS | USES_VALUE},
 	[RINGABI_PCI_FIND_CAP & 0xff] = {do_find_cap, USES_INDEX | USES_WIDTH | USES_VALUE},
-	[RINGABI_PCI_ENABLE & 0xff] = {do_slow, USES_VALUE},
+	[RINGABI_PCI_ENABLE & 0xff] = {do_enable, USES_VALUE},
 	[RINGABI_PCI_IRQ_MASK & 0xff] = {do_mask, USES_INDEX | ORDERED},
 	[RINGABI_PCI_IRQ_UNMASK & 0xff] = {do_mask, USES_INDEX | ORDERED},
 	[RINGABI_PCI_IRQ_MASK_ALL & 0xff] = {do_mask_all, ORDERED},

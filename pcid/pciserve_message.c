@@ -141,6 +141,8 @@ static void publish(struct pcid_driver *d, int channel, const struct ringabi_pub
 			"and digits",
 			d->name);
 	else
+		ret = pcid_check_confined(d, "publish a service");
+	if (!ret)
 		ret = pcid_service_publish(d, m->kind, m->suffix, &service);
 	if (!ret) {
 		reply.service = service->id;
@@ -154,7 +156,10 @@ static void publish(struct pcid_driver *d, int channel, const struct ringabi_pub
 static void announce(struct pcid_driver *d, int channel, const struct ringabi_announce *m)
 {
 	struct ringabi_msg reply = {0};
-	int ret = d->quiet ? -ENODEV : pcid_child_announce(d, m);
+	int ret = d->quiet ? -ENODEV : pcid_check_confined(d, "announce a child");
+
+	if (!ret)
+		ret = pcid_child_announce(d, m);
 
 	pcidipc_channel_reply(channel, &m->msg, &reply, sizeof(reply), ret, NULL, 0);
 }

@@ -98,6 +98,8 @@ RINGABI_AT(ringabi_pci_arg, value, 8);
 /*
  * CONFINE, value = RINGABI_PCI_LOCK_*: the process has mapped its registers and put these locks on
  * itself. From then on RINGABI_MSG_MAP_REGION gives -EPERM: its fd would give more than registers.
+ * Before, where the driver is to be in a sandbox ($PCID_SANDBOX is not "no"), ENABLE with MASTER,
+ * RINGABI_MSG_PUBLISH and RINGABI_MSG_ANNOUNCE give -EPERM.
  * -EALREADY: it was said before on this connection; what was said first holds.
  */
 #define RINGABI_PCI_CONFINE RINGABI_PCI_CMD(16u)

@@ -17,7 +17,8 @@ static struct pcid_stanza stanza = {.name = "fuzz",
 				    .service = "fuzz",
 				    .user = "nobody",
 				    .dma_quota = 64u << 20,
-				    .max_children = 4};
+				    .max_children = 4,
+				    .sandbox = PCID_SANDBOX_NO};
 static struct pcid_driver driver;
 
 /* ---- steps ---- */

@@ -10,7 +10,7 @@
 #define CONFIG                                                                                     \
 	"driver \"test\" { class = 1 command = \"/bin/false\" service = \"nvme\" dma_quota_mib = " \
 	"64 "                                                                                      \
-	"max_children = 2 }\n"
+	"max_children = 2 sandbox = \"no\" }\n"
 
 extern struct core_rig rig;
 extern struct pcidipc_loop *loop; /* the driver's */

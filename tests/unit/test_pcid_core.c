@@ -416,7 +416,7 @@ static void test_child_names(void)
 					  "\xc2\x9b"};
 
 	core_begin_with("driver \"test\" { class = 1 command = \"/bin/false\" service = \"nvme\" "
-			"max_children = 100 }\n");
+			"max_children = 100 sandbox = \"no\" }\n");
 	for (unsigned i = 0; i < sizeof(good) / sizeof(*good); i++)
 		CU_ASSERT_EQUAL(announce_named(i, good[i]), -ENOENT);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
@@ -619,6 +619,41 @@ static void test_confine(void)
 	core_finish();
 }
 
+#define DECODE RINGABI_PCI_ENABLE_DECODE
+#define MASTER RINGABI_PCI_ENABLE_MASTER
+
+/* A driver that leaves its sandbox out gets nothing that could do harm. */
+static void test_unconfined(const char *mode)
+{
+	struct pcidipc_service service;
+	char config[256];
+
+	snprintf(config, sizeof(config),
+		 "driver \"test\" { class = 1 command = \"/bin/false\" service = \"nvme\" "
+		 "sandbox = \"%s\" }\n",
+		 mode);
+	core_begin_with(config);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_ENABLE, 0, 0, 0, DECODE), 0);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_ENABLE, 0, 0, 0, DECODE | MASTER), -EPERM);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_ENABLE, 0, 0, 0, MASTER), -EPERM);
+	CU_ASSERT_EQUAL(pcidipc_pci_publish(pci, "disk", "n1", &service), -EPERM);
+	CU_ASSERT_EQUAL(announce(1, "1-1:1.0", 3, RINGABI_INTERFACE_USB), -EPERM);
+	CU_ASSERT_EQUAL(rig.driver->nservices + rig.driver->nchildren, 0);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CONFINE, 0, 0, 0, 0), 0);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_ENABLE, 0, 0, 0, DECODE | MASTER), 0);
+	CU_ASSERT_EQUAL(announce(1, "1-1:1.0", 3, RINGABI_INTERFACE_USB), -ENOENT);
+	CU_ASSERT_EQUAL_FATAL(pcidipc_pci_publish(pci, "disk", "n1", &service), 0);
+	close(service.listen_fd);
+	close(service.admin_fd);
+	core_finish();
+}
+
+static void test_unconfined_drivers(void)
+{
+	test_unconfined("yes");
+	test_unconfined("debug");
+}
+
 /* ---- children ---- */
 
 static void test_children(void)
@@ -667,6 +702,7 @@ static CU_TestInfo tests[] = {
 	{"too many services", test_publish_limit},
 	{"sweeping", test_sweep},
 	{"no regions for the confined", test_confine},
+	{"no DMA and no service for the unconfined", test_unconfined_drivers},
 	{"children", test_children},
 	{"names of children", test_child_names},
 	{"a message out of place", test_unknown_message},
