@@ -89,6 +89,8 @@ static struct pcid_config *new_config(void)
 	if (!config)
 		return NULL;
 	config->user_dma_quota = pcid_default_dma_quota();
+	config->first_driver_uid = PCID_FIRST_DRIVER_UID;
+	config->driver_uids = PCID_DRIVER_UIDS;
 	config->control_group = PCID_KEEP_ID;
 	config->control_mode = 0660;
 	return config;

@@ -11,6 +11,10 @@
 #define PCID_CONFIG_DIR "/etc/pcid.d"
 #endif
 #define PCID_KEEP_ID ((uid_t)-1) /* an owner or group that stays pcid's own */
+#define PCID_OWN_ID ((uid_t)-2)	 /* a user for each driver: see uids.c */
+#define PCID_NOBODY 65534u
+#define PCID_FIRST_DRIVER_UID 0x70000000u /* above what containers, accounts and systemd use */
+#define PCID_DRIVER_UIDS 4096u
 
 #define PCID_MAX_ARGS 64
 
@@ -47,7 +51,7 @@ struct pcid_stanza {
 	char **args;   /* argv, NULL-terminated; args[0] is the command */
 	char *service; /* stem of the services' names */
 	char *user;    /* for messages */
-	uid_t uid;     /* the driver's; PCID_KEEP_ID: pcid's own */
+	uid_t uid;     /* the driver's; PCID_KEEP_ID: pcid's own; PCID_OWN_ID: one to itself */
 	gid_t gid;
 	uid_t owner; /* the service sockets' */
 	gid_t group;
@@ -66,6 +70,8 @@ struct pcid_config {
 	char **vfio_take; /* functions to take over from the kernel; NULL-terminated, or NULL */
 	bool vfio_shared_groups;
 	uint64_t user_dma_quota; /* bytes mapped for all drivers of one user together */
+	uid_t first_driver_uid;	 /* for drivers whose user is not configured, one each */
+	unsigned driver_uids;	 /* how many; 0: they are all nobody */
 	gid_t control_group;
 	mode_t control_mode;
 	unsigned files, bad_files;

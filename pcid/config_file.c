@@ -14,8 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEFAULT_USER "nobody"
-#define NOBODY 65534
 #define MAX_QUOTA_MIB (16 << 20)
 #define MAX_STEM 15
 #define MAX_FILE_BYTES (1u << 20)
@@ -68,6 +66,8 @@ static cfg_opt_t file_options[] = {
 	CFG_SEC("qemu", qemu_options, CFGF_NODEFAULT),
 	CFG_SEC("vfio", vfio_options, CFGF_NODEFAULT),
 	CFG_INT("user_dma_quota_mib", 0, CFGF_NONE),
+	CFG_INT("first_driver_uid", 0, CFGF_NONE),
+	CFG_INT("driver_uids", -1, CFGF_NONE),
 	CFG_STR("control_group", NULL, CFGF_NODEFAULT),
 	CFG_STR("control_mode", NULL, CFGF_NODEFAULT),
 	CFG_INT(END, 0, CFGF_NONE),
@@ -113,6 +113,17 @@ static int check_restarts(cfg_t *cfg, cfg_opt_t *opt)
 static int check_quota(cfg_t *cfg, cfg_opt_t *opt)
 {
 	return check_range(cfg, opt, 1, MAX_QUOTA_MIB);
+}
+
+/* As many as there may be fit behind it. */
+static int check_first_uid(cfg_t *cfg, cfg_opt_t *opt)
+{
+	return check_range(cfg, opt, 1, 0xfffe0000);
+}
+
+static int check_uids(cfg_t *cfg, cfg_opt_t *opt)
+{
+	return check_range(cfg, opt, 0, 65536);
 }
 
 static int check_ram(cfg_t *cfg, cfg_opt_t *opt)
@@ -198,7 +209,7 @@ static int check_args(cfg_t *cfg, cfg_opt_t *opt)
 	return -1;
 }
 
-/* 0, or -ENOENT. "0" to "65534" are taken as they are. */
+/* 0, or -ENOENT. Numbers are taken as they are. */
 static int find_user(const char *name, uid_t *uid, gid_t *gid)
 {
 	struct passwd *pw = getpwnam(name);
@@ -210,7 +221,7 @@ static int find_user(const char *name, uid_t *uid, gid_t *gid)
 		*gid = pw->pw_gid;
 		return 0;
 	}
-	if (!*name || *end || number >= UINT32_MAX)
+	if (!*name || *end || number >= PCID_OWN_ID)
 		return -ENOENT;
 	*uid = (uid_t)number;
 	*gid = (gid_t)number;
@@ -326,6 +337,8 @@ static void set_checks(cfg_t *cfg)
 		{"qemu|ram_mib", check_ram},
 		{"vfio|take", check_take},
 		{"user_dma_quota_mib", check_quota},
+		{"first_driver_uid", check_first_uid},
+		{"driver_uids", check_uids},
 		{"control_group", check_group},
 		{"control_mode", check_mode},
 	};
@@ -361,14 +374,14 @@ static char **strings(cfg_t *cfg, const char *option, const char *first)
 	return array;
 }
 
-/* The built-in default must be there on every system: its number is the one that everybody uses. */
 static void take_user(struct pcid_stanza *s, cfg_t *sec)
 {
 	const char *name = cfg_getstr(sec, "user");
 
-	s->user = strdup(name ? name : DEFAULT_USER);
-	if (find_user(name ? name : DEFAULT_USER, &s->uid, &s->gid))
-		s->uid = s->gid = NOBODY;
+	s->user = strdup(name ? name : "of its own");
+	s->uid = s->gid = PCID_OWN_ID;
+	if (name)
+		find_user(name, &s->uid, &s->gid);
 	if (geteuid())
 		s->uid = s->gid = PCID_KEEP_ID;
 }
@@ -490,6 +503,10 @@ static int take_all(struct pcid_config *config, cfg_t *cfg)
 		ret = take_vfio(config, cfg_getsec(cfg, "vfio"));
 	if (cfg_getint(cfg, "user_dma_quota_mib"))
 		config->user_dma_quota = (uint64_t)cfg_getint(cfg, "user_dma_quota_mib") << 20;
+	if (cfg_getint(cfg, "first_driver_uid"))
+		config->first_driver_uid = (uid_t)cfg_getint(cfg, "first_driver_uid");
+	if (cfg_getint(cfg, "driver_uids") >= 0)
+		config->driver_uids = (unsigned)cfg_getint(cfg, "driver_uids");
 	if (cfg_getstr(cfg, "control_group"))
 		find_group(cfg_getstr(cfg, "control_group"), &config->control_group);
 	if (cfg_getstr(cfg, "control_mode"))

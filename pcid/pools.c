@@ -81,6 +81,7 @@ uint64_t pcid_dma_quota(const struct pcid_driver *d)
 	return d->stanza->dma_quota < user ? d->stanza->dma_quota : user;
 }
 
+/* Those that have one each by default count as one: the memory is the machine's. */
 static uint64_t mapped_for_user(struct pcid_driver *d)
 {
 	uint64_t sum = 0;
@@ -99,6 +100,7 @@ static bool exceeds(uint64_t used, uint64_t more, uint64_t limit)
 static int check_quota(struct pcid_driver *d, uint64_t bytes)
 {
 	uint64_t limit = d->pcid->config->user_dma_quota;
+	bool own = d->stanza->uid == PCID_OWN_ID;
 
 	if (exceeds(d->mapped_bytes, bytes, d->stanza->dma_quota)) {
 		pcidipc_log_ratelimited(
@@ -110,12 +112,13 @@ static int check_quota(struct pcid_driver *d, uint64_t bytes)
 		return -EDQUOT;
 	}
 	if (exceeds(mapped_for_user(d), bytes, limit)) {
-		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: %llu MiB more would pass user_dma_quota_mib of %llu "
-					"(user %s has %llu)",
-					d->name, (unsigned long long)bytes >> 20,
-					(unsigned long long)limit >> 20, d->stanza->user,
-					(unsigned long long)mapped_for_user(d) >> 20);
+		pcidipc_log_ratelimited(
+			PCIDIPC_WARNING,
+			"%s: %llu MiB more would pass user_dma_quota_mib of %llu "
+			"(%s%s have %llu)",
+			d->name, (unsigned long long)bytes >> 20, (unsigned long long)limit >> 20,
+			own ? "all that have a user " : "the drivers of user ", d->stanza->user,
+			(unsigned long long)mapped_for_user(d) >> 20);
 		return -EDQUOT;
 	}
 	return 0;

@@ -303,7 +303,7 @@ static struct json_object *locks_json(const struct pcid_driver *d)
 
 	if (!d->pid)
 		return array;
-	add_lock(array, d->stanza->uid && d->stanza->uid != PCID_KEEP_ID, "user");
+	add_lock(array, d->uid && d->uid != PCID_KEEP_ID, "user");
 	add_lock(array, true, "capabilities");
 	add_lock(array, true, "no_new_privs");
 	add_lock(array, true, "limits");
@@ -323,6 +323,7 @@ static struct json_object *driver_json(struct pcid_driver *d)
 	add_text(o, "command", d->stanza->command);
 	add_text(o, "function", d->where);
 	add_pid(o, d);
+	add_number(o, "uid", d->uid == PCID_KEEP_ID ? geteuid() : d->uid);
 	add_text(o, "state", pcid_state_name(d->state));
 	add_number(o, "restarts", d->restarts);
 	add_number(o, "uptime_ms", d->pid ? age_ms(d->pcid, d->started_at) : 0);
@@ -349,6 +350,7 @@ static struct json_object *idle_json(const struct pcid_stanza *stanza)
 	add_text(o, "command", stanza->command);
 	add_null(o, "function");
 	add_null(o, "pid");
+	add_null(o, "uid");
 	add_text(o, "state", "none");
 	add_number(o, "restarts", 0);
 	add_number(o, "uptime_ms", 0);

@@ -208,11 +208,11 @@ static int report_spawn(struct pcid_driver *d, const char *path, const char *ste
 {
 	const char *hint = "";
 
-	if (error == -EACCES && !geteuid() && d->stanza->uid && d->stanza->uid != PCID_KEEP_ID)
+	if (error == -EACCES && !geteuid() && d->uid && d->uid != PCID_KEEP_ID)
 		hint = ": the file must be executable by that user";
 	pcidipc_err("%s: starting %s as user %s: %s: %s%s", d->name, path,
-		    d->stanza->uid == PCID_KEEP_ID ? "of pcid" : d->stanza->user, step,
-		    strerror(-error), hint);
+		    d->uid == PCID_KEEP_ID ? "of pcid" : d->stanza->user, step, strerror(-error),
+		    hint);
 	return error;
 }
 
@@ -225,8 +225,8 @@ static int spawn_process(struct pcid_driver *d, int channel, int parent_channel)
 		.channel = channel,
 		.parent_channel = parent_channel,
 		.dma_quota = d->function ? pcid_dma_quota(d) : 0,
-		.uid = d->stanza->uid,
-		.gid = d->stanza->gid,
+		.uid = d->uid,
+		.gid = d->gid,
 		.sandbox = d->stanza->sandbox,
 	};
 	const char *step = "its path";
@@ -581,6 +581,7 @@ int pcid_driver_start(struct pcid *pcid, struct pcid_stanza *stanza, struct pcid
 	pcidipc_list_init(&d->services);
 	pcidipc_list_init(&d->children);
 	identify(d);
+	pcid_driver_take_user(d);
 	pcid_scheme_init(d);
 	if (pcidipc_spawn(pcid->loop, supervise, d)) {
 		free(d);

@@ -54,6 +54,7 @@ const char *const attempt_names[ATTEMPTS] = {
 	[ATTEMPT_PRIMARY_REGISTER] = "io_uring_register",
 	[ATTEMPT_CLOSE_RING] = "close of the primary ring",
 	[ATTEMPT_REGION] = "the fd behind the registers",
+	[ATTEMPT_STEAL] = "pidfd_getfd from pcid",
 	[ATTEMPT_UNCONFINE] = "other locks",
 	[ATTEMPT_LANDLOCK] = "open, with Landlock alone",
 	[ATTEMPT_NO_PROCESS] = "fork, with limits alone",
@@ -307,6 +308,17 @@ static int try_region(void)
 	return ret;
 }
 
+static int try_steal(void)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, getppid(), 0), ret;
+
+	if (pidfd < 0)
+		return -errno;
+	ret = closed(syscall(SYS_pidfd_getfd, pidfd, STDERR_FILENO, 0));
+	close(pidfd);
+	return ret;
+}
+
 static int try_unconfine(void)
 {
 	struct io_uring_sqe sqe = {.opcode = IORING_OP_URING_CMD, .cmd_op = RINGABI_PCI_CONFINE};
@@ -354,6 +366,7 @@ static int (*const attempts[ATTEMPTS])(void) = {
 	[ATTEMPT_PRIMARY_REGISTER] = try_primary_register,
 	[ATTEMPT_CLOSE_RING] = try_close_ring,
 	[ATTEMPT_REGION] = try_region,
+	[ATTEMPT_STEAL] = try_steal,
 	[ATTEMPT_UNCONFINE] = try_unconfine,
 	[ATTEMPT_LANDLOCK] = try_landlock,
 	[ATTEMPT_NO_PROCESS] = try_no_process,

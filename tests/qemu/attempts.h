@@ -34,6 +34,7 @@ enum attempt {
 	ATTEMPT_PRIMARY_REGISTER,
 	ATTEMPT_CLOSE_RING, /* for another one to get its number */
 	ATTEMPT_REGION,	    /* the fd behind its registers, once more */
+	ATTEMPT_STEAL,	    /* a file that pcid has open: VFIO's are among them */
 	ATTEMPT_UNCONFINE,  /* tell pcid of other locks */
 	ATTEMPT_LANDLOCK,   /* lock itself by Landlock alone, and open a file */
 	ATTEMPT_NO_PROCESS, /* as many processes as it gets, by its limits alone */

@@ -163,6 +163,27 @@ unsigned process_holds(pid_t pid, struct memory memory)
 	return search.found;
 }
 
+struct named {
+	const char *part;
+	unsigned found;
+};
+
+static void is_it_named(const char *target, const struct stat *st, void *arg)
+{
+	struct named *named = arg;
+
+	(void)st;
+	named->found += strstr(target, named->part) != NULL;
+}
+
+unsigned process_has_open(pid_t pid, const char *part)
+{
+	struct named named = {.part = part};
+
+	each_fd(pid, is_it_named, &named);
+	return named.found;
+}
+
 static void is_it_larger(const char *target, const struct stat *st, void *arg)
 {
 	struct search *search = arg;

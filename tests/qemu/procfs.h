@@ -27,6 +27,8 @@ bool process_pool(pid_t pid, struct memory *memory);
 unsigned process_holds(pid_t pid, struct memory memory);
 /* The same over pcid, QEMU and the driver together. */
 unsigned daemons_hold(struct rig *rig, struct memory memory);
+/* How many of its file descriptors lead to something with `part` in its name. */
+unsigned process_has_open(pid_t pid, const char *part);
 
 /* What each daemon has open, and how much shared memory it has mapped. */
 struct usage {

@@ -11,14 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "attempts.h"
 #include "client.h"
+#include "procfs.h"
 #include "rig.h"
 
-#define NOBODY 65534
 #define MAX_FILES 4096
 
 /* A driver with a sanitizer is not locked up: there is nothing to be shown but what pcid does. */
@@ -138,30 +139,47 @@ static void locks_are(const char *driver, bool confined, bool hidden)
 	CU_ASSERT_EQUAL(has_lock(driver, "hidden"), hidden && !SANITIZED);
 }
 
-/* As another process of the driver's user: look at its memory. 0 or -errno. */
-static int look_into(pid_t pid)
+static pid_t pid_of(const char *driver)
+{
+	return (pid_t)rig_number(&rig, "drivers", driver, "pid");
+}
+
+static uid_t uid_of(const char *driver)
+{
+	return (uid_t)rig_number(&rig, "drivers", driver, "uid");
+}
+
+static int look(pid_t pid)
 {
 	char path[64];
-	int status = 0;
-	pid_t child;
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	return open(path, O_RDONLY | O_CLOEXEC) < 0 ? errno : 0;
+}
+
+static int signal_it(pid_t pid)
+{
+	return kill(pid, 0) ? errno : 0;
+}
+
+/* As another process of the driver `as` and its user do this to the driver `whom`: 0 or -errno. */
+static int as_if(const char *as, int (*what)(pid_t), const char *whom)
+{
+	uid_t uid = uid_of(as);
+	pid_t pid = pid_of(whom), child;
+	int status = 0;
+
 	fflush(NULL);
 	child = fork();
 	if (!child) {
 		rig_forget_signals();
-		if (!geteuid() && (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
-				   setresuid(NOBODY, NOBODY, NOBODY)))
-			_exit(EPERM);
-		_exit(open(path, O_RDONLY | O_CLOEXEC) < 0 ? errno : 0);
+		if (!geteuid() &&
+		    (setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid)))
+			_exit(ENOSYS);
+		_exit(what(pid));
 	}
 	CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
 	return -WEXITSTATUS(status);
-}
-
-static pid_t driver_pid(void)
-{
-	return (pid_t)rig_number(&rig, "drivers", "ill", "pid");
 }
 
 /* ---- in its sandbox ---- */
@@ -171,7 +189,19 @@ static void test_locks(void)
 	locks_are("ill", true, true);
 	locks_are("nvmed", true, true);
 	CU_ASSERT_TRUE(rig_text(&rig, "drivers", "nvmed", "sandbox", "yes"));
-	CU_ASSERT_EQUAL(look_into(driver_pid()), SANITIZED ? 0 : -EACCES);
+	CU_ASSERT_EQUAL(as_if("ill", look, "ill"), SANITIZED ? 0 : -EACCES);
+}
+
+/* A pcid that is not root has one for all. */
+static void test_users(void)
+{
+	int other = geteuid() ? 0 : -EPERM;
+
+	CU_ASSERT_EQUAL(uid_of("ill") == uid_of("nvmed"), geteuid() != 0);
+	CU_ASSERT_EQUAL(uid_of("ill") == geteuid(), geteuid() != 0);
+	CU_ASSERT_EQUAL(as_if("ill", signal_it, "ill"), 0);
+	CU_ASSERT_EQUAL(as_if("ill", signal_it, "nvmed"), other);
+	CU_ASSERT_EQUAL(as_if("nvmed", signal_it, "ill"), other);
 }
 
 static void test_works(void)
@@ -218,6 +248,11 @@ static void test_registers(void)
 	answers(ATTEMPT_REGION, -EPERM);
 	answers(ATTEMPT_UNCONFINE, -EALREADY);
 	answers(ATTEMPT_REGION, -EPERM);
+	CU_ASSERT_EQUAL(process_has_open(pid_of("ill"), "vfio"), 0);
+	CU_ASSERT_EQUAL(process_has_open(pid_of("nvmed"), "vfio"), 0);
+	CU_ASSERT_EQUAL(process_has_open(rig.pid, "vfio") > 0, rig_on_vfio()); /* the control */
+	if (!SANITIZED)
+		forbidden(ATTEMPT_STEAL);
 }
 
 static void test_limits(void)
@@ -234,7 +269,7 @@ static void test_no_locks(void)
 {
 	locks_are("ill", false, false);
 	locks_are("nvmed", true, true);
-	CU_ASSERT_EQUAL(look_into(driver_pid()), 0);
+	CU_ASSERT_EQUAL(as_if("ill", look, "ill"), 0);
 }
 
 /* The control. */
@@ -250,6 +285,8 @@ static void test_all_work(void)
 		answers(all[i], 0);
 	expect(ATTEMPT_EXEC, ATTEMPT_DIED, "exit status 42");
 	answers(ATTEMPT_PTRACE, -ESRCH);
+	if (!geteuid())
+		answers(ATTEMPT_STEAL, -EPERM);
 	answers(ATTEMPT_KILL, geteuid() ? 0 : -EPERM);
 	answers(ATTEMPT_UNCONFINE, 0);
 	answers(ATTEMPT_REGION, -EPERM);
@@ -284,7 +321,7 @@ static void test_single_locks(void)
 static void test_debug(void)
 {
 	locks_are("ill", true, false);
-	CU_ASSERT_EQUAL(look_into(driver_pid()), 0);
+	CU_ASSERT_EQUAL(as_if("ill", look, "ill"), 0);
 	if (SANITIZED)
 		return;
 	forbidden(ATTEMPT_OPEN);
@@ -336,6 +373,7 @@ static int start_debug(void)
 
 static CU_TestInfo in_it[] = {
 	{"which locks there are", test_locks},
+	{"a user for each", test_users},
 	{"what a driver does goes on working", test_works},
 	{"system calls", test_system_calls},
 	{"the primary ring", test_primary_ring},
@@ -366,12 +404,14 @@ static CU_SuiteInfo suites[] = {
 
 int main(int argc, char **argv)
 {
+	const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
 	int ret = 1;
 
 	if (argc > 1 && !strcmp(argv[1], ATTEMPTS_EXECUTED))
 		_exit(ATTEMPTS_EXECUTED_CODE);
 	if (argc > 1)
 		return attempts_driver();
+	setrlimit(RLIMIT_MEMLOCK, &all); /* where we may: so that pcid has something to take away */
 	attempts_probe(&no_landlock, &no_ring);
 	if (!CU_initialize_registry() && !CU_register_suites(suites))
 		ret = rig_run_tests();

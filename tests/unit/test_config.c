@@ -75,7 +75,8 @@ static void test_defaults(void)
 	CU_ASSERT_STRING_EQUAL(s->args[0], "x");
 	CU_ASSERT_PTR_NULL(s->args[1]);
 	CU_ASSERT_STRING_EQUAL(s->service, "d");
-	CU_ASSERT_STRING_EQUAL(s->user, "nobody");
+	CU_ASSERT_STRING_EQUAL(s->user, "of its own");
+	CU_ASSERT_EQUAL(s->uid, geteuid() ? PCID_KEEP_ID : PCID_OWN_ID);
 	CU_ASSERT_EQUAL(s->below, PCID_BELOW_PCI);
 	CU_ASSERT_EQUAL(s->vendor, -1);
 	CU_ASSERT_EQUAL(s->interface, -1);
@@ -89,6 +90,8 @@ static void test_defaults(void)
 	CU_ASSERT_TRUE(s->dma_quota >= 1ull << 30);
 	CU_ASSERT_EQUAL(config->control_mode, 0660);
 	CU_ASSERT_EQUAL(config->control_group, PCID_KEEP_ID);
+	CU_ASSERT_EQUAL(config->first_driver_uid, 0x70000000);
+	CU_ASSERT_EQUAL(config->driver_uids, 4096);
 	CU_ASSERT_PTR_NULL(config->qemu_args);
 	pcid_config_free(config);
 }
@@ -107,6 +110,7 @@ static void test_values(void)
 		      " admin_mode = \"0\" restart_limit = -1 dma_quota_mib = 3 max_children = 0\n"
 		      "}\n"
 		      "qemu { binary = \"/q\" args = {\"-device\", \"edu\"} ram_mib = 16 }\n"
+		      "first_driver_uid = 0x10000 driver_uids = 0\n"
 		      "user_dma_quota_mib = 5 control_group = \"7\" control_mode = \"0777\"\n",
 		      &config),
 		0);
@@ -132,6 +136,8 @@ static void test_values(void)
 	CU_ASSERT_EQUAL(config->user_dma_quota, 5u << 20);
 	CU_ASSERT_EQUAL(config->control_group, 7);
 	CU_ASSERT_EQUAL(config->control_mode, 0777);
+	CU_ASSERT_EQUAL(config->first_driver_uid, 65536);
+	CU_ASSERT_EQUAL(config->driver_uids, 0);
 	pcid_config_free(config);
 }
 
@@ -156,6 +162,7 @@ static void test_errors(void)
 		{DRIVER(" service = \"Nvme\"\n"), "text:4:", "service = \"Nvme\"", "1 to 15"},
 		{DRIVER(" service = \"aaaaaaaaaaaaaaaa\"\n"), "text:4:", "service", "1 to 15"},
 		{DRIVER(" user = \"no such one\"\n"), "text:4:", "user = \"no such one\"", "user"},
+		{DRIVER(" user = \"4294967294\"\n"), "text:4:", "user = \"4294967294\"", "user"},
 		{DRIVER(" group = \"no such one\"\n"), "text:4:", "group", "no such group"},
 		{DRIVER(" device = 1\n"), "text:5:", "driver \"d\"", "vendor"},
 		{DRIVER(" interface = 1\n"), "text:5:", "driver \"d\"", "subclass"},
@@ -167,6 +174,9 @@ static void test_errors(void)
 		{DRIVER("") DRIVER(""), "text:", "d", "uplicate"},
 		{"qemu { ram_mib = 15 }\n", "text:1:", "ram_mib = 15", "16 to 2048"},
 		{"\n\nuser_dma_quota_mib = 0\n", "text:3:", "user_dma_quota_mib = 0", "1 to"},
+		{"first_driver_uid = 0\n", "text:1:", "first_driver_uid = 0", "1 to"},
+		{"driver_uids = 65537\n", "text:1:", "driver_uids = 65537", "0 to 65536"},
+		{"driver_uids = -1\n", "text:1:", "driver_uids = -1", "0 to 65536"},
 		{"control_mode = \"rw\"\n", "text:1:", "control_mode = \"rw\"", "octal"},
 		{"driver \"d\" {\n class = 1\n command = \"x\"\n", "text:", "ends within", "}"},
 		{DRIVER("") "/* no end\n", "text", "ends within", "comment"},
