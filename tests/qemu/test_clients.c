@@ -13,6 +13,15 @@
 #define CLIENTS 8
 #define REGION (RIG_SIMPLE_BYTES / CLIENTS)
 
+/* What one user may have is less on a small machine than one of these clients wants. */
+static const char config[] = "driver \"nvmed\" {\n"
+			     "	class = 0x01\n"
+			     "	subclass = 0x08\n"
+			     "	command = \"nvmed\"\n"
+			     "	args = {\"--user-dma-mib\", \"1536\"}\n"
+			     "	service = \"nvme\"\n"
+			     "}\n";
+
 static struct rig rig;
 static int64_t idle_pools; /* with no client: the driver's own */
 static unsigned char *shadow;
@@ -229,7 +238,7 @@ static CU_TestInfo tests[] = {
 
 static int start(void)
 {
-	int ret = rig_simple(&rig, 600, NULL, &shadow);
+	int ret = rig_simple(&rig, 600, config, &shadow);
 
 	if (ret)
 		return ret;
