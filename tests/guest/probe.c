@@ -4,7 +4,9 @@
  * on standard error what it saw, one line per fact: "ok FACT" or "not ok FACT". It stays until pcid
  * stops it.
  *
- * edu (1234:11e8, QEMU's docs/specs/edu.txt): MSI without mask bits, DMA. e1000 (8086:100e): INTx.
+ * edu (1234:11e8, QEMU's docs/specs/edu.txt): MSI without mask bits, DMA; with an argument, the
+ * physical address of memory that is another process's, DMA to and from there. e1000 (8086:100e):
+ * INTx.
  */
 #include <errno.h>
 #include <pcidipc/loop.h>
@@ -12,6 +14,7 @@
 #include <pcidipc/pool.h>
 #include <pcidipc/task.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -42,6 +45,7 @@ static struct pcidipc_loop *loop;
 static struct pcidipc_pci *pci;
 static struct pcidipc_mmio bar;
 static struct pcidipc_vectors vectors;
+static uint64_t foreign; /* physical address of another process's memory; 0: none */
 
 static void fact(bool holds, const char *what)
 {
@@ -103,6 +107,24 @@ static void edu_move(uint64_t source, uint64_t target, uint64_t bytes, uint32_t 
 		pcidipc_task_sleep(1000000);
 }
 
+/* The memory is full of one byte, which is nowhere else. */
+static void edu_foreign(const struct pcidipc_dma *dma)
+{
+	unsigned char *at = pcidipc_pool_base(dma->pool);
+	unsigned found = 0;
+
+	edu_move(EDU_BUFFER, foreign, BYTES, EDU_FROM_DEVICE);
+	edu_move(foreign, EDU_BUFFER, BYTES, 0);
+	memset(at + 32768, 0x11, BYTES);
+	edu_move(EDU_BUFFER, dma->iova + 32768, BYTES, EDU_FROM_DEVICE);
+	for (unsigned i = 0; i < BYTES; i++)
+		found += at[32768 + i] == 0xc3 || at[32768 + i] == 0x11;
+	fact(!found, "DMA: nothing of foreign memory is read");
+	edu_move(EDU_BUFFER, 0, BYTES, EDU_FROM_DEVICE);
+	edu_move(EDU_BUFFER, dma->iova - BYTES, BYTES, EDU_FROM_DEVICE);
+	edu_move(dma->iova, EDU_BUFFER, BYTES, 0); /* what the device holds is ours again */
+}
+
 static void edu_dma(void)
 {
 	struct pcidipc_dma dma;
@@ -118,6 +140,8 @@ static void edu_dma(void)
 	edu_move(dma.iova, EDU_BUFFER, BYTES, 0);
 	edu_move(EDU_BUFFER, dma.iova + 8192, BYTES, EDU_FROM_DEVICE);
 	fact(!memcmp(at, at + 8192, BYTES), "DMA: there and back");
+	if (foreign)
+		edu_foreign(&dma);
 	/* outside of what was mapped: nothing arrives, and pcid tells */
 	edu_move(EDU_BUFFER, 0x8000000, BYTES, EDU_FROM_DEVICE);
 	edu_move(EDU_BUFFER, dma.iova + (2 << 20), BYTES, EDU_FROM_DEVICE);
@@ -186,9 +210,12 @@ static void told(uint32_t event, void *arg)
 		pcidipc_loop_stop(loop, 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	int ret = pcidipc_loop_create(0, &loop);
+
+	if (argc > 1)
+		foreign = strtoull(argv[1], NULL, 0);
 
 	if (!ret)
 		ret = pcidipc_pci_open(loop, &pci);

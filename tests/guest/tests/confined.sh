@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# What a driver has: another user, no capabilities, no way to new ones, the registers without the MSI-X table's page, and not
-# the device's fd, which would give it configuration space, interrupts and resets.
+# What a driver has: a user of its own, no capabilities, no way to new ones, filtered system calls, no files, the registers
+# without the MSI-X table's page, and not the device's fd, which would give it configuration space, interrupts and resets.
+# That these locks bite shows tests/qemu/test_sandbox, which runs here, too.
 . /tests/lib.sh
 take 0000:00:02.0
 start_pcid
@@ -11,8 +12,9 @@ has()
 {
 	echo "$status" | grep -qE "$1" || fail "not so: $1"
 }
-has '^Uid:[[:space:]]+65534[[:space:]]+65534[[:space:]]+65534'
-has '^Gid:[[:space:]]+65534[[:space:]]+65534[[:space:]]+65534'
+uid=$((0x70000000)) # of pcid.conf(5): the first driver's
+has "^Uid:[[:space:]]+$uid[[:space:]]+$uid[[:space:]]+$uid[[:space:]]+$uid\$"
+has "^Gid:[[:space:]]+$uid[[:space:]]+$uid[[:space:]]+$uid[[:space:]]+$uid\$"
 has '^Groups:[[:space:]]*$'
 has '^CapPrm:[[:space:]]+0+$'
 has '^CapEff:[[:space:]]+0+$'
@@ -20,6 +22,12 @@ has '^CapInh:[[:space:]]+0+$'
 has '^CapBnd:[[:space:]]+0+$'
 has '^CapAmb:[[:space:]]+0+$'
 has '^NoNewPrivs:[[:space:]]+1$'
+has '^Seccomp:[[:space:]]+2$'
+pcidctl drivers
+pcidctl drivers | grep -q '  running  yes  ' || fail "a lock is missing"
+for lock in user capabilities no_new_privs limits registers seccomp landlock io_uring hidden; do
+	pcidctl drivers --json | grep -q "\"$lock\"" || fail "$lock does not hold"
+done
 ls -l /proc/$pid/fd
 ls -l /proc/$pid/fd | grep -i vfio && fail "it holds VFIO's fd"
 grep vfio /proc/$pid/maps || fail "the registers are not mapped"
