@@ -34,7 +34,7 @@ int order_cancel(struct pcidipc_request *rq)
 
 	if (rq->sqe.cancel_flags & ~KNOWN_CANCEL_FLAGS || rq->sqe.off || rq->sqe.len)
 		return -EINVAL;
-	for (uint32_t i = 0; i < s->nrequests; i++) {
+	for (uint32_t i = 0; i < s->nused; i++) {
 		struct pcidipc_request *target = session_request(s, i);
 
 		if (!matches(rq, target))

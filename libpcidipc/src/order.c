@@ -361,7 +361,7 @@ unsigned order_take(struct pcidipc_session *s, unsigned budget)
 /* The session ends: what has not begun never will. */
 void order_drop_waiting(struct pcidipc_session *s)
 {
-	for (uint32_t i = 0; i < s->nrequests; i++) {
+	for (uint32_t i = 0; i < s->nused; i++) {
 		struct pcidipc_request *rq = session_request(s, i);
 
 		if (rq->state == REQUEST_WAITING || rq->state == REQUEST_RUNNABLE)

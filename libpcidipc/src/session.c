@@ -140,7 +140,7 @@ static void free_requests(struct pcidipc_session *s)
 		munmap(s->requests, s->nrequests * s->request_stride);
 	s->requests = NULL;
 	s->free_first = NULL;
-	s->nrequests = 0;
+	s->nrequests = s->nused = 0;
 }
 
 /* Zero pages from the kernel, used as requests are: a shallow client of a deep ring costs little.
@@ -315,7 +315,7 @@ static bool in_the_way(const struct pcidipc_request *rq, const struct pcidipc_re
 static bool any_in_the_way(const struct pcidipc_session *s, const struct pcidipc_request *detach,
 			   uint64_t turn)
 {
-	for (uint32_t i = 0; i < s->nrequests; i++)
+	for (uint32_t i = 0; i < s->nused; i++)
 		if (in_the_way(session_request(s, i), detach, turn))
 			return true;
 	return false;
@@ -340,7 +340,7 @@ static void cancel_pending(struct pcidipc_session *s)
 {
 	if (!s->scheme->cancel)
 		return;
-	for (uint32_t i = 0; i < s->nrequests; i++)
+	for (uint32_t i = 0; i < s->nused; i++)
 		if (session_request(s, i)->state == REQUEST_DRIVER)
 			s->scheme->cancel(session_request(s, i));
 }
