@@ -107,6 +107,7 @@ static bool backlog_pop(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 	if (c->backlog_head == c->backlog_tail)
 		return false;
 	*cqe = c->backlog[c->backlog_head++ & (c->nslots - 1)];
+	c->backlog_ops -= is_op(cqe);
 	return true;
 }
 
@@ -120,6 +121,7 @@ static void backlog_push(struct pcidipc_consumer *c, const struct pcidipc_cqe *c
 	}
 	if (c->backlog_tail - c->backlog_head < c->nslots) {
 		c->backlog[c->backlog_tail++ & (c->nslots - 1)] = *cqe;
+		c->backlog_ops += is_op(cqe);
 		return;
 	}
 	/* The program's fault, or a producer's that completes what nobody asked for. */
@@ -269,11 +271,14 @@ int pcidipc_next_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 	return check_ring(c);
 }
 
-/* Complete the operations among what has come, and keep the rest for next_cqe. */
-static void sort_ring(struct pcidipc_consumer *c)
+/* Complete the operations among what has come, a call's leavings first, and keep the rest for
+ * next_cqe. */
+static void sort_all(struct pcidipc_consumer *c)
 {
 	struct pcidipc_cqe cqe;
 
+	if (c->backlog_ops)
+		sort_backlog(c);
 	while (take_from_ring(c, &cqe)) {
 		if (is_op(&cqe))
 			complete_op(c, &cqe);
@@ -298,8 +303,8 @@ static bool enough(struct pcidipc_consumer *c, uint32_t count)
 	if (!c->nops && !c->silent_used &&
 	    in_ring(c) + (c->backlog_tail - c->backlog_head) >= count)
 		return true;
-	sort_ring(c);
-	return c->backlog_tail - c->backlog_head >= count;
+	sort_all(c);
+	return c->backlog_tail - c->backlog_head - c->backlog_ops >= count;
 }
 
 int pcidipc_submit_and_wait(struct pcidipc_consumer *c, unsigned count)

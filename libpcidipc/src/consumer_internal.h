@@ -68,6 +68,7 @@ struct pcidipc_consumer {
 	/* CQEs that a blocking call took on its way to its own. */
 	struct pcidipc_cqe *backlog;
 	uint32_t backlog_head, backlog_tail; /* free-running, size nslots (a power of two) */
+	uint32_t backlog_ops;		     /* operations' among them */
 
 	struct pcidipc_loop *loop;
 	struct pcidipc_watch watch;

@@ -23,6 +23,7 @@ static struct rig rig;
 static struct pcidipc_consumer *c;
 static struct pcidipc_pool *pool;
 static uint16_t index_of_pool;
+static int op_res; /* of the operation that ended */
 
 static void start(uint32_t sq, uint32_t cq)
 {
@@ -97,6 +98,31 @@ static void test_wait_beyond_cq(void)
 	CU_ASSERT_EQUAL(pcidipc_submit_and_wait(c, MANY), 0);
 	for (int i = 0; i < MANY; i++)
 		expect_cqe(c, (char)i, i);
+	stop();
+}
+
+static void note_op(struct pcidipc_op *op, const struct pcidipc_cqe *cqe)
+{
+	(void)op;
+	op_res = cqe->res;
+}
+
+/* An operation that ended during a call is none of those that are waited for. */
+static void test_wait_beside_operations(void)
+{
+	struct io_uring_sqe echo = {.opcode = IORING_OP_URING_CMD, .cmd_op = RIG_ECHO}, *sqe;
+	struct pcidipc_op op = {.done = note_op};
+
+	start(8, 8);
+	op_res = 0;
+	sqe = put(c, '1', RIG_ECHO, 7, 0);
+	CU_ASSERT_EQUAL(pcidipc_sqe_set_op(c, sqe, &op), 0);
+	CU_ASSERT_EQUAL(pcidipc_call(c, &echo, NULL), 0);
+	CU_ASSERT_EQUAL(op_res, 0); /* a call reaps its own only */
+	put(c, '2', RIG_ECHO, 9, 0);
+	CU_ASSERT_EQUAL(pcidipc_submit_and_wait(c, 1), 0);
+	CU_ASSERT_EQUAL(op_res, 7);
+	expect_cqe(c, '2', 9);
 	stop();
 }
 
@@ -786,6 +812,7 @@ static void test_hot_path(void)
 static CU_TestInfo tests[] = {
 	{"answers in any order", test_any_order},
 	{"waiting for more than the CQ holds", test_wait_beyond_cq},
+	{"waiting beside operations", test_wait_beside_operations},
 	{"values in CQEs", test_big_cqes},
 	{"limits", test_limits},
 	{"a pool that grows", test_growth},
