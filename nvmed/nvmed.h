@@ -13,7 +13,7 @@
 #define MAX_NAMESPACES 128
 #define MAX_PAIRS 64
 #define MAX_SESSIONS 1024 /* of a disk */
-#define MAX_EVENTS 4 /* Asynchronous Event Requests outstanding */
+#define MAX_EVENTS 4	  /* Asynchronous Event Requests outstanding */
 #define ADMIN_ENTRIES 32
 #define IO_ENTRIES 128
 #define DMA_BYTES (64ull << 20)

@@ -38,10 +38,22 @@ static void turn_away(int channel, int error)
 	close(channel);
 }
 
+static void serve(struct pcidipc_listener *l, int fd)
+{
+	struct pcidipc_session *s;
+	int ret = pcidipc_session_create(l->loop, l->scheme, fd, l->session_flags, &s);
+
+	if (!ret)
+		session_expect_hello(s);
+	else
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: a connection cannot be served and was closed: %s",
+					l->scheme->name, strerror(-ret));
+}
+
 static void incoming(struct pcidipc_watch *watch, unsigned events)
 {
 	struct pcidipc_listener *l = pcidipc_container_of(watch, struct pcidipc_listener, watch);
-	struct pcidipc_session *s;
 	int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)events;
@@ -59,8 +71,8 @@ static void incoming(struct pcidipc_watch *watch, unsigned events)
 		turn_away(fd, -EMFILE);
 	} else if (!users_admit(scheme_users(l->scheme), users_peer(fd), l->scheme->name)) {
 		turn_away(fd, -EDQUOT);
-	} else if (!pcidipc_session_create(l->loop, l->scheme, fd, l->session_flags, &s)) {
-		session_expect_hello(s);
+	} else {
+		serve(l, fd);
 	}
 }
 

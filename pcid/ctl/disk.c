@@ -28,6 +28,11 @@ static const char *error_text(int error)
 		       "tells)";
 	case -EBUSY:
 		return "somebody has it open, and one of you asked for exclusive access";
+	case -EMFILE:
+		return "it has as many clients as its driver takes; close one";
+	case -EDQUOT:
+		return "this user has as much of it as one user may (connections, pools, memory); "
+		       "close something, or give its driver a higher --user- limit";
 	case -ETIMEDOUT:
 		return "its driver does not answer";
 	case -EPROTO:
