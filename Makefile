@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 #   make           build everything into build/
-#   make demo      a QEMU bus, an NVMe disk, a file moved onto it and back
+#   make demo      a QEMU bus, an NVMe disk and a USB stick, a file moved onto them and back
 #   make check     every test, plain and under sanitizers, and in Linux guests (GUEST=no: not there)
 #   make bench     measure everything: a table, and build/bench.json
 #   make bench-guest  the kernel's drivers and ours in a Linux guest: a table, and build/bench-guest.json

@@ -12,8 +12,8 @@
 #include "config.h"
 #include "config_file.h"
 
-/* Without a configuration file NVMe and USB controllers are driven, so that a fresh installation
- * works. */
+/* Without a configuration file NVMe and USB controllers and USB disks are driven, so that a fresh
+ * installation works. */
 static const char built_in[] = "driver \"nvmed\" {\n"
 			       "	class = 0x01\n"
 			       "	subclass = 0x08\n"
@@ -27,6 +27,13 @@ static const char built_in[] = "driver \"nvmed\" {\n"
 			       "	interface = 0x30\n"
 			       "	command = \"xhcid\"\n"
 			       "	service = \"xhci\"\n"
+			       "}\n"
+			       "driver \"usbscsid\" {\n"
+			       "	below = \"usb\"\n"
+			       "	class = 0x08\n"
+			       "	subclass = 0x06\n"
+			       "	command = \"usbscsid\"\n"
+			       "	service = \"usb\"\n"
 			       "}\n";
 
 const char *pcid_sandbox_name(enum pcid_sandbox sandbox)

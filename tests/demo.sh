@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The whole suite in a minute: a bus of QEMU's device models, an NVMe disk on it, a file moved onto the disk and back.
+# The whole suite in a minute: a bus of QEMU's device models, an NVMe disk and a USB stick on it, a file moved onto the
+# disk, from there onto the stick, and back.
 # Needs no root, no hardware and no guest. Every command is shown as it could be typed. Environment: B.
 set -u
 
@@ -55,45 +56,56 @@ await()
 	done
 }
 
-say "A disk's image, 256 MiB, and 128 MiB of random data to put on it"
+say "Images of a disk and of a stick, 256 MiB each, and 128 MiB of random data to put on them"
 run cd "$dir"
-run truncate -s 256M disk.img
+run truncate -s 256M disk.img stick.img
 printf '$ %s\n' 'head -c 128M /dev/urandom >input'
 head -c 128M /dev/urandom >input || fail "no room for 128 MiB in $dir"
 
-say "pcid with a bus of QEMU's device models: a bridge, and an NVMe controller behind it"
+say "pcid with a bus of QEMU's device models: an NVMe controller behind a bridge, a USB controller with a stick"
 printf '$ export PCID_RUNTIME_DIR=%s/run\n' "$dir"
 export PCID_RUNTIME_DIR="$dir/run"
 set -- -device pcie-root-port,id=port1 -drive file=disk.img,if=none,id=disk0,format=raw \
-	-device nvme,bus=port1,drive=disk0,serial=demo1
+	-device nvme,bus=port1,drive=disk0,serial=demo1 \
+	-device qemu-xhci,id=xhci -drive file=stick.img,if=none,id=stick0,format=raw \
+	-device usb-storage,bus=xhci.0,drive=stick0,serial=demo2
 printf '$ pcid --bus qemu -- %s &\n' "$*"
 mkfifo ready || exit 1
 pcid --bus qemu --ready-fd 9 -- "$@" 9>ready >pcid.log 2>&1 </dev/null &
 pcid=$!
 [ "$(timeout 60 head -c 1 ready | wc -c)" -eq 1 ] || fail "pcid did not get ready"
 await "its disk appeared" run/disk/nvme0n1
+await "its stick appeared" run/disk/usb0
 
-say "What it found, and which driver it started"
+say "What it found, and which drivers it started: usbscsid sits on xhcid, which sits on pcid"
 run pcidctl list
 run pcidctl tree
+run pcidctl drivers
+
+say "The disks, side by side: who uses them cannot tell them apart"
 run pcidctl disks
 
 say "The file onto the disk. The device reads it straight from pcidctl's memory"
 run pcidctl disk write nvme0n1 --input input --flush
 
-say "And back"
-run pcidctl disk read nvme0n1 --bytes 128M --output output
+say "From the disk onto the stick, and back from there"
+run pcidctl disk read nvme0n1 --bytes 128M --output copy
+run pcidctl disk write usb0 --input copy --flush
+run pcidctl disk read usb0 --bytes 128M --output output
 
-say "The same three times: what was written, what was read, what the image file holds"
-printf '$ %s\n' 'sha256sum input output; head -c 128M disk.img | sha256sum'
-sums=$(sha256sum input output && head -c 128M disk.img | sha256sum) || fail "sha256sum failed"
+say "The same five times: what was written, what was read from either, what the image files hold"
+printf '$ %s\n' 'sha256sum input copy output' 'for i in disk.img stick.img; do head -c 128M $i | sha256sum; done'
+sums=$(sha256sum input copy output && for i in disk.img stick.img; do
+	head -c 128M $i | sha256sum || exit
+done) || fail "sha256sum failed"
 echo "$sums"
+[ "$(echo "$sums" | wc -l)" -eq 5 ] || fail "there must be five checksums"
 [ "$(echo "$sums" | cut -c 1-64 | sort -u | wc -l)" -eq 1 ] || fail "the checksums differ"
 
-say "The controller's interrupts: masked while its driver works, unmasked when it is idle"
+say "The controllers' interrupts: masked while their driver works, unmasked when it is idle"
 run pcidctl irq
 
-say "That is all: stop pcid, which stops the driver and QEMU"
+say "That is all: stop pcid, which stops the drivers and QEMU"
 printf '$ kill %s\n' "$pcid"
 kill "$pcid" && wait "$pcid"
 status=$?
@@ -108,6 +120,7 @@ It works. From here:
   docs/architecture.md      the life of a request and of an interrupt
   docs/driver-guide.md      how to write a driver
   docs/ring-abi.md          the rings, to the byte
-  man -l docs/man/pcid.8    pcid's options; also pcidctl.1, nvmed.8, pcid.conf.5
+  man -l docs/man/pcid.8    pcid's options; also pcidctl.1, pcid.conf.5, nvmed.8, xhcid.8,
+                            usbscsid.8
   make check                every test
 END

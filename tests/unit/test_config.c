@@ -292,11 +292,18 @@ static void test_no_file(void)
 {
 	struct pcid_config *config;
 	struct pcid_identity nvme = {.class_code = 1, .subclass = 8, .interface = 2};
+	struct pcid_identity xhci = {.class_code = 0xc, .subclass = 3, .interface = 0x30};
+	struct pcid_identity stick = {
+		.below = PCID_BELOW_USB, .class_code = 8, .subclass = 6, .interface = 0x50};
 
 	CU_ASSERT_EQUAL_FATAL(load(dir, &config), 0);
 	CU_ASSERT_STRING_EQUAL(said, "");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(pcid_match(config, &nvme));
 	CU_ASSERT_STRING_EQUAL(pcid_match(config, &nvme)->command, "nvmed");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(pcid_match(config, &xhci));
+	CU_ASSERT_STRING_EQUAL(pcid_match(config, &xhci)->command, "xhcid");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(pcid_match(config, &stick));
+	CU_ASSERT_STRING_EQUAL(pcid_match(config, &stick)->command, "usbscsid");
 	pcid_config_free(config);
 	CU_ASSERT_EQUAL(load("/no/such/directory", &config), -ENOENT);
 	CU_ASSERT_TRUE(heard("/no/such/directory: No such file or directory"));
