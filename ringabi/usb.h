@@ -93,6 +93,99 @@ RINGABI_AT(ringabi_usb_segment, addr, 0);
 RINGABI_AT(ringabi_usb_segment, len, 8);
 RINGABI_AT(ringabi_usb_segment, buf_index, 12);
 
+/*
+ * ---- the service usb/xhciN, of a controller: for people ----
+ *
+ * The same interface by number, other commands: a session of this service gets -EOPNOTSUPP for
+ * those above, and the driver of an interface for these.
+ */
+
+/* PORTS: (addr, len, buf_index) gets an array of struct ringabi_usb_port, a hub's ports behind it.
+ * res: bytes; what does not fit is left out. big_cqe[0] = how many ports there are. */
+#define RINGABI_USB_PORTS RINGABI_USB_CMD(16u)
+/* PEEK: DESCRIPTOR of any device: arg.streams = its slot. -ENODEV: there is none. */
+#define RINGABI_USB_PEEK RINGABI_USB_CMD(17u)
+/*
+ * CAPTURE, on the admin socket only (-EPERM): the buffer, of RINGABI_USB_CAPTURE_MIN bytes at
+ * least, gets packets, each a struct ringabi_usb_packet with len_cap bytes behind it, padded to a
+ * multiple of 8. It completes when the next one does not fit, or a while after the first. res:
+ * bytes. big_cqe[0] = packets lost since the session began, because no buffer was there.
+ * arg.streams = a slot (0: all devices), arg.value = most bytes of data of a packet; both as the
+ * first CAPTURE says. -EBUSY: somebody else captures.
+ */
+#define RINGABI_USB_CAPTURE RINGABI_USB_CMD(18u)
+/* CAPTURE_END: what waits completes with what it has, 0 if nothing, and nothing is added. */
+#define RINGABI_USB_CAPTURE_END RINGABI_USB_CMD(19u)
+#define RINGABI_USB_CAPTURE_MIN 131072u
+#define RINGABI_USB_CAPTURE_DATA 65536u /* most data bytes of a packet */
+
+#define RINGABI_USB_PORT_OVERCURRENT (1u << 0)
+#define RINGABI_USB_PORT_UNUSABLE (1u << 1) /* what is plugged in could not be enumerated */
+#define RINGABI_USB_PORT_BUSY (1u << 2)	    /* it is being looked at */
+
+struct ringabi_usb_port {
+	__u8 path[24];	 /* "2-1.4", ends with a 0 */
+	__u8 flags;	 /* RINGABI_USB_PORT_* */
+	__u8 slot;	 /* of the device; 0: there is none, and the fields below are 0 */
+	__u8 speed;	 /* RINGABI_USB_SPEED_* */
+	__u8 hub_ports;	 /* that the device has; 0: it is no hub */
+	__u8 interfaces; /* that the device has */
+	__u8 reserved0;
+	__u16 vendor;
+	__u16 product;
+	__u8 reserved[30];
+};
+RINGABI_SIZE(ringabi_usb_port, 64);
+RINGABI_AT(ringabi_usb_port, path, 0);
+RINGABI_AT(ringabi_usb_port, flags, 24);
+RINGABI_AT(ringabi_usb_port, slot, 25);
+RINGABI_AT(ringabi_usb_port, speed, 26);
+RINGABI_AT(ringabi_usb_port, hub_ports, 27);
+RINGABI_AT(ringabi_usb_port, interfaces, 28);
+RINGABI_AT(ringabi_usb_port, vendor, 30);
+RINGABI_AT(ringabi_usb_port, product, 32);
+
+/* As Linux's usbmon has it (Documentation/usb/usbmon.rst), and pcap's link type 220. */
+struct ringabi_usb_packet {
+	__u64 id;	 /* a submission's and its completion's */
+	__u8 type;	 /* 'S', 'C'; 'E': a submission that failed */
+	__u8 transfer;	 /* 1 interrupt, 2 control, 3 bulk */
+	__u8 endpoint;	 /* bEndpointAddress */
+	__u8 device;	 /* the slot */
+	__u16 bus;	 /* 2 or 3: the protocol of the root port */
+	__u8 flag_setup; /* 0: `setup` is there, else '-' */
+	__u8 flag_data;	 /* 0: data is there, else '<', '>' */
+	__s64 seconds;	 /* CLOCK_REALTIME */
+	__s32 microseconds;
+	__s32 status;
+	__u32 length; /* asked for; moved */
+	__u32 len_cap;
+	__u8 setup[8];
+	__s32 interval;
+	__s32 start_frame;
+	__u32 flags;
+	__u32 descriptors;
+};
+RINGABI_SIZE(ringabi_usb_packet, 64);
+RINGABI_AT(ringabi_usb_packet, id, 0);
+RINGABI_AT(ringabi_usb_packet, type, 8);
+RINGABI_AT(ringabi_usb_packet, transfer, 9);
+RINGABI_AT(ringabi_usb_packet, endpoint, 10);
+RINGABI_AT(ringabi_usb_packet, device, 11);
+RINGABI_AT(ringabi_usb_packet, bus, 12);
+RINGABI_AT(ringabi_usb_packet, flag_setup, 14);
+RINGABI_AT(ringabi_usb_packet, flag_data, 15);
+RINGABI_AT(ringabi_usb_packet, seconds, 16);
+RINGABI_AT(ringabi_usb_packet, microseconds, 24);
+RINGABI_AT(ringabi_usb_packet, status, 28);
+RINGABI_AT(ringabi_usb_packet, length, 32);
+RINGABI_AT(ringabi_usb_packet, len_cap, 36);
+RINGABI_AT(ringabi_usb_packet, setup, 40);
+RINGABI_AT(ringabi_usb_packet, interval, 48);
+RINGABI_AT(ringabi_usb_packet, start_frame, 52);
+RINGABI_AT(ringabi_usb_packet, flags, 56);
+RINGABI_AT(ringabi_usb_packet, descriptors, 60);
+
 #define RINGABI_USB_MAX_SEGMENTS 128u
 #define RINGABI_USB_MAX_BYTES (16u << 20) /* of one TRANSFER; more: -EINVAL */
 

@@ -77,18 +77,48 @@ static void own_done(struct td *td, int res)
 	pcidipc_post(&pcidipc_container_of(td, struct waiter, td)->done, res);
 }
 
-static int run(struct device *dev, const struct setup *setup, uint64_t iova)
+static void watch_own(struct device *dev, const struct setup *setup, const void *data, uint64_t id,
+		      char type, int res)
+{
+	bool in = setup->type & 0x80;
+	struct capture_data piece = {data, type == 'C' && res > 0 ? (size_t)res : setup->length};
+	struct packet p = {.device = dev,
+			   .endpoint = &dev->endpoints[1]->info,
+			   .setup = setup,
+			   .id = id,
+			   .length = (uint32_t)(type == 'S' ? setup->length
+						: res > 0   ? res
+							    : 0),
+			   .status = res < 0 ? res : 0,
+			   .type = type,
+			   .in = in,
+			   .data = &piece,
+			   .ndata = data && piece.bytes && in == (type == 'C') && res >= 0};
+
+	capture_packet(dev->controller, &p);
+}
+
+static int run(struct device *dev, const struct setup *setup, uint64_t iova, const void *data)
 {
 	struct controller *c = dev->controller;
 	struct waiter w = {.td.done = own_done};
+	uint64_t id = 0;
+	int ret;
 
 	while (!control_queue(dev->endpoints[1], setup, iova, &w.td, CONTROL_TIMEOUT_MS)) {
 		if (c->dead || dev->gone)
 			return -ENODEV;
 		pcidipc_task_sleep(RETRY_NS);
 	}
+	if (__builtin_expect(c->capturing, 0))
+		id = capture_id(c, dev);
+	if (id)
+		watch_own(dev, setup, data, id, 'S', 0);
 	transfer_flush(c);
-	return pcidipc_await(&w.done);
+	ret = pcidipc_await(&w.done);
+	if (id)
+		watch_own(dev, setup, data, id, 'C', ret);
+	return ret;
 }
 
 int control_run(struct device *dev, const struct setup *setup, void *data)
@@ -99,13 +129,13 @@ int control_run(struct device *dev, const struct setup *setup, void *data)
 	if (dev->gone || dev->controller->dead)
 		return -ENODEV;
 	if (!setup->length)
-		return run(dev, setup, 0);
+		return run(dev, setup, 0, NULL);
 	buf = pcidipc_pool_alloc(dev->controller->dma.pool, setup->length, 64);
 	if (!buf)
 		return -ENOMEM;
 	if (!(setup->type & 0x80))
 		memcpy(pcidipc_buf_ptr(buf), data, setup->length);
-	ret = run(dev, setup, pcidipc_dma_iova(&dev->controller->dma, buf));
+	ret = run(dev, setup, pcidipc_dma_iova(&dev->controller->dma, buf), pcidipc_buf_ptr(buf));
 	if (setup->type & 0x80 && ret > 0)
 		memcpy(data, pcidipc_buf_ptr(buf), (size_t)ret);
 	pcidipc_buf_free(buf);

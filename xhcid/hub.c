@@ -57,6 +57,11 @@ void hub_fill_slot(const struct device *dev, uint32_t *slot)
 		slot[2] |= htole32(SLOT_THINK_TIME(hub->think_time));
 }
 
+struct port *hub_port(const struct device *dev, unsigned number)
+{
+	return dev->hub && number && number <= dev->hub->nports ? &dev->hub->ports[number] : NULL;
+}
+
 bool hub_multiple_translators(const struct device *dev)
 {
 	return dev->hub && dev->hub->multiple;

@@ -21,8 +21,10 @@ static void start_task(void *arg)
 	struct controller *c = arg;
 	int ret = controller_start(c);
 
-	if (!ret)
+	if (!ret) {
 		ports_start(c);
+		service_publish(c);
+	}
 	if (ret) {
 		pcidipc_err("%s: cannot be started: %s", c->address, strerror(-ret));
 		pcidipc_loop_stop(c->loop, 1);
@@ -33,6 +35,7 @@ static void stop_task(void *arg)
 {
 	struct controller *c = arg;
 
+	service_remove(c);
 	ports_stop(c);
 	controller_stop(c);
 	pcidipc_loop_stop(c->loop, 0);

@@ -24,8 +24,9 @@ struct transfer {
 	struct setup setup;
 	uint32_t timeout_ms;
 	uint32_t bytes;
+	uint64_t captured; /* its id, or 0 */
 	uint16_t nsegments, count;
-	bool short_not_ok, zero_packet, control, parked;
+	bool short_not_ok, zero_packet, control, parked, scattered;
 };
 
 uint32_t request_bytes(void)
@@ -83,10 +84,65 @@ void request_session_close(struct pcidipc_session *session)
 
 /* ---- completing ---- */
 
+/* Where its data lies in this process. Somebody may have taken a pool of a segment away meanwhile:
+ * then it is left out. */
+static unsigned locate(struct pcidipc_request *rq, uint32_t bytes, struct capture_data *list)
+{
+	struct transfer *t = transfer_of(rq);
+	struct ringabi_usb_segment one = {rq->sqe.addr, rq->sqe.len, rq->sqe.buf_index, 0};
+	const struct ringabi_usb_segment *raw = t->pieces ? t->pieces->raw : &one;
+	unsigned n = t->pieces ? rq->sqe.len : !t->scattered, at = 0;
+
+	for (; at < n && bytes; at++) {
+		uint32_t part = raw[at].len < bytes ? raw[at].len : bytes;
+		void *address;
+
+		if (pcidipc_request_map(rq, raw[at].buf_index, raw[at].addr, part, &address))
+			break;
+		list[at] = (struct capture_data){address, part};
+		bytes -= part;
+	}
+	return at;
+}
+
+static void watch(struct transfer *t, char type, int res)
+{
+	struct capture_data list[RINGABI_USB_MAX_SEGMENTS];
+	struct endpoint *ep = t->stream->endpoint;
+	struct packet p = {.device = ep->device,
+			   .endpoint = &ep->info,
+			   .setup = t->control ? &t->setup : NULL,
+			   .id = t->captured,
+			   .length = type == 'S' ? t->bytes
+				     : res > 0	 ? (uint32_t)res
+						 : 0,
+			   .status = res < 0 ? res : 0,
+			   .type = type,
+			   .in = t->control ? t->setup.type & 0x80 : ep->info.address & 0x80,
+			   .data = list};
+
+	if (p.in == (type == 'C') && res >= 0)
+		p.ndata = locate(request_of(t), p.length, list);
+	capture_packet(ep->device->controller, &p);
+}
+
+static void watch_start(struct transfer *t)
+{
+	struct device *dev = t->stream->endpoint->device;
+
+	t->captured = capture_id(dev->controller, dev);
+	if (t->captured)
+		watch(t, 'S', 0);
+}
+
 static void request_done(struct td *td, int res)
 {
 	struct transfer *t = pcidipc_container_of(td, struct transfer, td);
 
+	if (__builtin_expect(t->captured != 0, 0)) {
+		watch(t, 'C', res);
+		drop_pieces(request_of(t));
+	}
 	if (t->short_not_ok && res >= 0 && (uint32_t)res < t->bytes)
 		res = -EREMOTEIO;
 	pcidipc_complete(request_of(t), res);
@@ -98,8 +154,13 @@ static bool start(struct transfer *t)
 {
 	struct stream *s = t->stream;
 
-	if (t->control)
-		return control_queue(s->endpoint, &t->setup, t->one.iova, &t->td, t->timeout_ms);
+	if (t->control) {
+		if (!control_queue(s->endpoint, &t->setup, t->one.iova, &t->td, t->timeout_ms))
+			return false;
+		if (__builtin_expect(s->endpoint->device->controller->capturing, 0))
+			watch_start(t);
+		return true;
+	}
 	if (!transfer_ready(s, t->count))
 		return false;
 	t->td.control = false;
@@ -107,7 +168,10 @@ static bool start(struct transfer *t)
 	transfer_write(s, t->pieces ? t->pieces->segment : &t->one, t->nsegments, t->bytes,
 		       t->zero_packet);
 	transfer_queue(s, &t->td, t->count, t->timeout_ms);
-	drop_pieces(request_of(t));
+	if (__builtin_expect(s->endpoint->device->controller->capturing, 0))
+		watch_start(t);
+	if (__builtin_expect(!t->captured, 1)) /* else it is shown where the data went */
+		drop_pieces(request_of(t));
 	return true;
 }
 
@@ -134,7 +198,8 @@ static void unpark(struct stream *s, struct pcidipc_request *rq)
 	if (s->parked_last == rq)
 		s->parked_last = before;
 	transfer_of(rq)->parked = false;
-	drop_pieces(rq);
+	if (!transfer_of(rq)->captured)
+		drop_pieces(rq);
 }
 
 /* An empty ring whose free part is in two: the controller must be told to begin elsewhere. */
@@ -344,6 +409,7 @@ int request_transfer(struct pcidipc_request *rq, struct interface *in)
 		return ret;
 	}
 	t->timeout_ms = arg.timeout_ms;
+	t->scattered = arg.flags & RINGABI_USB_SG;
 	t->short_not_ok = arg.flags & RINGABI_USB_SHORT_NOT_OK;
 	t->zero_packet = arg.flags & RINGABI_USB_ZERO_PACKET && !(arg.endpoint & 0x80) &&
 			 t->bytes && t->bytes % t->stream->endpoint->info.packet == 0;

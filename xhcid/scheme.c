@@ -27,7 +27,7 @@ static struct ringabi_usb_arg arg_of(const struct pcidipc_request *rq)
 
 /* ---- what is known ---- */
 
-static unsigned shown_speed(uint8_t speed)
+unsigned shown_speed(uint8_t speed)
 {
 	static const uint8_t speeds[] = {[SPEED_FULL] = RINGABI_USB_SPEED_FULL,
 					 [SPEED_LOW] = RINGABI_USB_SPEED_LOW,
@@ -51,7 +51,7 @@ static int info(struct pcidipc_request *rq, const struct interface *in)
 	return 0;
 }
 
-static const uint8_t *find_descriptor(const struct descriptors *d, uint32_t value, size_t *bytes)
+const uint8_t *find_descriptor(const struct descriptors *d, uint32_t value, size_t *bytes)
 {
 	unsigned index = value >> 8 & 0xff, language = value >> 16;
 	const struct string_descriptor *s;

@@ -148,6 +148,18 @@ struct event_ring {
 	unsigned unread; /* events taken since the controller was told */
 };
 
+/* Who watches the transfers, if anybody does. */
+struct capture {
+	struct pcidipc_session *session;
+	struct pcidipc_request *first, *last; /* buffers; the first is being filled */
+	struct pcidipc_timer timer;
+	uint32_t used; /* of the first */
+	uint32_t data; /* most bytes of a packet's data */
+	uint64_t lost; /* packets */
+	uint64_t next; /* id */
+	uint8_t slot;  /* 0: all */
+};
+
 struct controller {
 	struct pcidipc_loop *loop;
 	struct pcidipc_pci *pci;
@@ -189,7 +201,9 @@ struct controller {
 
 	struct pcidipc_service service; /* for people: what there is */
 	struct pcidipc_scheme scheme;
-	struct pcidipc_listener *listener;
+	struct pcidipc_listener *listener, *admin_listener;
+	struct capture capture;
+	bool capturing;
 
 	bool looks_ahead; /* QEMU's: see transfer.c */
 	bool started;
@@ -329,6 +343,37 @@ void interfaces_announce(struct device *dev);
 void interfaces_remove(struct device *dev);
 void interface_adopt(struct controller *c, uint32_t child, int channel);
 
+/* service.c: usb/xhciN, for people */
+int service_publish(struct controller *c); /* task */
+void service_remove(struct controller *c); /* task */
+/* The descriptor that `value` of RINGABI_USB_DESCRIPTOR names, or NULL. */
+const uint8_t *find_descriptor(const struct descriptors *d, uint32_t value, size_t *bytes);
+unsigned shown_speed(uint8_t speed);
+
+/* capture.c: while c->capturing */
+struct capture_data {
+	const void *at;
+	size_t bytes;
+};
+struct packet {
+	const struct device *device;
+	const struct endpoint_info *endpoint;
+	const struct setup *setup; /* NULL: not a control transfer, or a completion */
+	uint64_t id;
+	uint32_t length;
+	int status;
+	char type; /* 'S', 'C' */
+	bool in;
+	const struct capture_data *data;
+	unsigned ndata;
+};
+/* Is it to be captured? A new id, or 0. */
+uint64_t capture_id(struct controller *c, const struct device *dev);
+void capture_packet(struct controller *c, const struct packet *packet);
+int capture_request(struct pcidipc_request *rq, struct controller *c);
+int capture_end(struct controller *c, struct pcidipc_session *session);
+void capture_session_close(struct controller *c, struct pcidipc_session *session);
+
 /* request.c: TRANSFER and CONTROL */
 int request_transfer(struct pcidipc_request *rq, struct interface *in);
 int request_control(struct pcidipc_request *rq, struct interface *in);
@@ -364,6 +409,8 @@ int hub_start(struct device *dev);
 void hub_stop(struct device *dev);
 void hub_free(struct device *dev);
 void hub_fill_slot(const struct device *dev, uint32_t *slot);
+/* A hub's ports count from 1; NULL: it has no such port, or is no hub. */
+struct port *hub_port(const struct device *dev, unsigned number);
 bool hub_multiple_translators(const struct device *dev);
 
 #endif

@@ -27,6 +27,7 @@ enum ctl_option {
 	CTL_FLUSH = 1u << 5,
 	CTL_EXCLUSIVE = 1u << 6,
 	CTL_DEPTH = 1u << 7,
+	CTL_SECONDS = 1u << 8,
 };
 
 struct ctl {
@@ -36,6 +37,7 @@ struct ctl {
 	uint64_t offset;
 	uint64_t bytes;
 	unsigned depth;
+	uint64_t seconds; /* 0: not given */
 	const char *input;
 	const char *output;
 	char **args;
@@ -118,6 +120,9 @@ int cmd_disk_info(struct ctl *ctl);
 int cmd_disk_health(struct ctl *ctl);
 int cmd_disk_read(struct ctl *ctl);
 int cmd_disk_write(struct ctl *ctl);
+int cmd_usb(struct ctl *ctl);
+int cmd_usb_show(struct ctl *ctl);
+int cmd_usb_capture(struct ctl *ctl);
 
 /* ---- disk.c ---- */
 

@@ -15,7 +15,7 @@
 struct command {
 	const char *group; /* "disk", or NULL */
 	const char *name;
-	const char *argument; /* NULL: none */
+	const char *argument; /* NULL: none; [in brackets]: it may be left out */
 	const char *summary;
 	const char *help;
 	uint32_t options;
@@ -51,6 +51,16 @@ static const struct command commands[] = {
 	 "loses.\n",
 	 CTL_OFFSET | CTL_BYTES | CTL_INPUT | CTL_FLUSH | CTL_EXCLUSIVE | CTL_DEPTH,
 	 cmd_disk_write},
+	/* "usb" alone comes behind those that begin with it. */
+	{"usb", "show", "BUS-PORT", "a USB device's descriptors",
+	 "BUS-PORT is a port as \"pcidctl usb\" prints it: 3-1.4, or xhci0/3-1.4.\n", 0,
+	 cmd_usb_show},
+	{"usb", "capture", "[BUS-PORT]", "record transfers, for wireshark and tshark",
+	 "Of one device, or of a controller (xhci0), in pcapng, until --seconds are over or an "
+	 "interrupt.\n",
+	 CTL_OUTPUT | CTL_SECONDS, cmd_usb_capture},
+	{NULL, "usb", NULL, "USB controllers: ports, devices, interfaces and their drivers", "", 0,
+	 cmd_usb},
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -62,13 +72,14 @@ static const struct option long_options[] = {
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{"hex", no_argument, NULL, 'x'},
-	{"offset", required_argument, NULL, 'o'},
+	{"offset", required_argument, NULL, 'p'},
 	{"bytes", required_argument, NULL, 'n'},
 	{"input", required_argument, NULL, 'I'},
-	{"output", required_argument, NULL, 'O'},
+	{"output", required_argument, NULL, 'o'},
 	{"flush", no_argument, NULL, 'f'},
 	{"exclusive", no_argument, NULL, 'e'},
 	{"depth", required_argument, NULL, 'd'},
+	{"seconds", required_argument, NULL, 's'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -81,11 +92,12 @@ static const struct {
 	{CTL_OFFSET, "--offset SIZE", "where on the disk to begin (default: 0)"},
 	{CTL_BYTES, "--bytes SIZE", "how much (default: to the end of the disk or of the input)"},
 	{CTL_INPUT, "--input FILE", "what to write (default, and -: standard input)"},
-	{CTL_OUTPUT, "--output FILE", "where to put it (default, and -: standard output)"},
+	{CTL_OUTPUT, "-o, --output FILE", "where to put it (default, and -: standard output)"},
 	{CTL_FLUSH, "--flush", "end with a flush of the disk's volatile cache"},
 	{CTL_EXCLUSIVE, "--exclusive",
 	 "fail if anybody else has the disk open, and keep others out"},
 	{CTL_DEPTH, "--depth N", "requests in flight, 1 to 1024 (default: 16)"},
+	{CTL_SECONDS, "--seconds N", "for so long, 1 to 86400 (default: until an interrupt)"},
 };
 #define NOPTIONS (sizeof(option_help) / sizeof(option_help[0]))
 
@@ -201,13 +213,21 @@ static int take_depth(struct ctl *ctl, const char *text)
 	return CTL_OK;
 }
 
+static int take_seconds(struct ctl *ctl, const char *text)
+{
+	if (!parse_size(text, &ctl->seconds) && ctl->seconds && ctl->seconds <= 86400)
+		return CTL_OK;
+	return ctl_fail(ctl, CTL_USAGE, -EINVAL, "--seconds %s: it must be 1 to 86400", text);
+}
+
 static int take_option(struct ctl *ctl, int option, const char *value)
 {
 	static const struct {
 		int option;
 		uint32_t bit;
-	} bits[] = {{'x', CTL_HEX},    {'o', CTL_OFFSET}, {'n', CTL_BYTES},	{'I', CTL_INPUT},
-		    {'O', CTL_OUTPUT}, {'f', CTL_FLUSH},  {'e', CTL_EXCLUSIVE}, {'d', CTL_DEPTH}};
+	} bits[] = {{'x', CTL_HEX},	  {'p', CTL_OFFSET}, {'n', CTL_BYTES},
+		    {'I', CTL_INPUT},	  {'o', CTL_OUTPUT}, {'f', CTL_FLUSH},
+		    {'e', CTL_EXCLUSIVE}, {'d', CTL_DEPTH},  {'s', CTL_SECONDS}};
 
 	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++)
 		if (bits[i].option == option)
@@ -216,16 +236,18 @@ static int take_option(struct ctl *ctl, int option, const char *value)
 	case OPT_RUNTIME_DIR:
 		ctl->runtime_dir = value;
 		return CTL_OK;
-	case 'o':
+	case 'p':
 		return take_size(ctl, "offset", value, &ctl->offset);
 	case 'n':
 		return take_size(ctl, "bytes", value, &ctl->bytes);
 	case 'd':
 		return take_depth(ctl, value);
+	case 's':
+		return take_seconds(ctl, value);
 	case 'I':
 		ctl->input = value;
 		return CTL_OK;
-	case 'O':
+	case 'o':
 		ctl->output = value;
 		return CTL_OK;
 	default:
@@ -255,7 +277,7 @@ static int parse_options(struct ctl *ctl, int argc, char **argv, bool *help)
 	/* First, so that every message about the others can be JSON. */
 	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
 		ctl->json |= !strcmp(argv[i], "--json");
-	while (!code && (option = getopt_long(argc, argv, "hx", long_options, NULL)) != -1) {
+	while (!code && (option = getopt_long(argc, argv, "hxo:", long_options, NULL)) != -1) {
 		if (option == '?')
 			code = bad_option(ctl);
 		else if (option == 'h')
@@ -309,7 +331,7 @@ static int check_arguments(const struct ctl *ctl, const struct command *command)
 {
 	unsigned wanted = command->argument ? 1 : 0;
 
-	if (ctl->nargs < wanted)
+	if (ctl->nargs < wanted && command->argument[0] != '[')
 		return ctl_fail(ctl, CTL_USAGE, -EINVAL, "%s needs an argument: %s", command->name,
 				command->argument);
 	if (ctl->nargs > wanted)
