@@ -148,7 +148,7 @@ RINGABI_AT(ringabi_usb_port, product, 32);
 /* As Linux's usbmon has it (Documentation/usb/usbmon.rst), and pcap's link type 220. */
 struct ringabi_usb_packet {
 	__u64 id;	 /* a submission's and its completion's */
-	__u8 type;	 /* 'S', 'C'; 'E': a submission that failed */
+	__u8 type;	 /* 'S' submission, 'C' completion */
 	__u8 transfer;	 /* 1 interrupt, 2 control, 3 bulk */
 	__u8 endpoint;	 /* bEndpointAddress */
 	__u8 device;	 /* the slot */
