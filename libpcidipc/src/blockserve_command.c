@@ -100,6 +100,8 @@ static int info(struct pcidipc_request *rq)
 	if (ret)
 		return ret;
 	answer.max_bytes = block_largest(disk);
+	if (answer.flags & RINGABI_BLOCK_NO_MEDIUM) /* requests for the old one may still run */
+		answer.bytes = answer.block_bytes = 0;
 	answer.flags &= ~RINGABI_BLOCK_ADMIN;
 	if (pcidipc_session_flags(rq->session) & BLOCK_SESSION_ADMIN)
 		answer.flags |= RINGABI_BLOCK_ADMIN;
