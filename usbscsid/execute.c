@@ -9,6 +9,7 @@
 #define MOST_ATTENTIONS 8 /* unit attentions in a row */
 #define MOST_RETRIES 3
 #define MOST_PAUSES 300 /* for a unit that is becoming ready */
+#define MOST_DENIALS 3	/* by a unit that there is */
 
 /* ---- what a status stands for ---- */
 
@@ -140,9 +141,17 @@ static int not_ready(struct target *t, uint8_t lun, const struct scsi_sense *s, 
 	return s->asc == 0x04 && s->ascq == 0x03 ? -EIO : -EAGAIN;
 }
 
+/* Of a unit that has answered INQUIRY. QEMU's Bulk-Only devices say it instead of what is the
+ * matter, a unit attention at first, for every unit but the first one. */
+bool scsi_unit_denied(const struct scsi_sense *s)
+{
+	return s->valid && s->key == SENSE_ILLEGAL_REQUEST && s->asc == 0x25;
+}
+
 int lun_wait_ready(struct target *t, uint8_t lun)
 {
 	struct scsi_cdb cdb = scsi_test_unit_ready();
+	unsigned denials = 0;
 	bool started = false;
 	struct scsi_result r;
 	int ret;
@@ -151,6 +160,8 @@ int lun_wait_ready(struct target *t, uint8_t lun)
 		ret = lun_execute(t, lun, &cdb, 0, &r);
 		if (ret || r.status == SCSI_GOOD)
 			return ret;
+		if (scsi_unit_denied(&r.sense) && ++denials < MOST_DENIALS)
+			continue;
 		if (r.status != SCSI_CHECK_CONDITION || r.sense.key != SENSE_NOT_READY)
 			return scsi_error(r.status, &r.sense, false);
 		ret = not_ready(t, lun, &r.sense, &started);

@@ -155,8 +155,10 @@ static enum verdict illegal(struct progress *p, const struct scsi_sense *s, int 
 	struct lun *lun = lun_of(p);
 
 	*error = scsi_error(SCSI_CHECK_CONDITION, s, p->c.to_device);
-	if (s->asc == 0x21) /* the LBA is out of range */
+	if (s->asc == 0x21 || scsi_unit_denied(s)) /* 21h: the LBA is out of range */
 		lun_look_again(lun);
+	if (scsi_unit_denied(s)) /* it may stand for another medium */
+		return lun->identity.removable ? FAIL : AGAIN;
 	if (p->io->kind > PCIDIPC_BLOCK_WRITE || p->flush)
 		return FAIL;
 	if (*error == -EOPNOTSUPP)

@@ -94,6 +94,8 @@ int lun_wait_ready(struct target *target, uint8_t lun);
 /* The errno that a status and sense stand for. `write`: data went to the device. */
 int scsi_error(uint8_t status, const struct scsi_sense *sense, bool write);
 bool scsi_unit_changed(const struct scsi_sense *sense);
+/* It says that there is no such unit. */
+bool scsi_unit_denied(const struct scsi_sense *sense);
 
 /* lun.c */
 /* What does not change: identity and limits. Task. -ENODEV: no disk there. */
