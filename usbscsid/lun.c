@@ -17,8 +17,11 @@
 static int vpd(struct lun *lun, uint8_t page, uint8_t *answer)
 {
 	struct scsi_cdb cdb = scsi_inquiry_vpd(page, ANSWER_BYTES);
+	int n = lun_ask(lun->target, lun->number, &cdb, answer, ANSWER_BYTES);
 
-	return lun_ask(lun->target, lun->number, &cdb, answer, ANSWER_BYTES);
+	if (n > 0)
+		target_dump(lun->target, "vital product data", page, answer, (size_t)n);
+	return n;
 }
 
 /* Only what page 00h lists is asked for: some devices do not survive the others. */
@@ -74,6 +77,7 @@ int lun_identify(struct lun *lun)
 
 	if (n < 0)
 		return n;
+	target_dump(lun->target, "inquiry data of LUN", lun->number, a, (size_t)n);
 	n = scsi_parse_inquiry(a, (size_t)n, &lun->identity);
 	if (n)
 		return n;

@@ -25,6 +25,8 @@ static int read_pipes(struct target *t, struct storage_pipes *pipes)
 	if (d)
 		ret = t->link->ops->descriptor(t->link, DESCRIPTOR_CONFIGURATION, 0, d,
 					       CONFIGURATION_BYTES);
+	if (ret > 0)
+		target_dump(t, "descriptor", DESCRIPTOR_CONFIGURATION, d, (size_t)ret);
 	if (ret >= 0)
 		ret = pipes_parse(d, (size_t)ret, t->link->interface, pipes);
 	free(d);
@@ -50,10 +52,14 @@ static void read_serial(struct target *t)
 	uint8_t device[18], string[255];
 	int n = t->link->ops->descriptor(t->link, DESCRIPTOR_DEVICE, 0, device, sizeof(device));
 
+	if (n > 0)
+		target_dump(t, "descriptor", DESCRIPTOR_DEVICE, device, (size_t)n);
 	if (n < (int)sizeof(device) || !device[16])
 		return;
 	n = t->link->ops->descriptor(t->link, DESCRIPTOR_STRING, device[16], string,
 				     sizeof(string));
+	if (n > 0)
+		target_dump(t, "descriptor", DESCRIPTOR_STRING, string, (size_t)n);
 	if (n > 2)
 		take_string(t->serial, sizeof(t->serial), string, (size_t)n);
 }

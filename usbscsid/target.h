@@ -75,6 +75,10 @@ int target_start(struct target *target);
 void target_stop(struct target *target);
 void target_destroy(struct target *target);
 
+/* dump.c: to the log, at its most talkative level: `what` ("descriptor") `number` is these bytes. */
+void target_dump(const struct target *target, const char *what, unsigned number, const void *bytes,
+		 size_t n);
+
 /* execute.c (tasks): one control command, tried again while the unit has something else to say. */
 struct scsi_result {
 	uint8_t status;
