@@ -15,8 +15,8 @@ status=0
 mkdir -p "$work/bin"
 
 # What is behind the IOMMU. Addresses are fixed, so that tests can name functions:
-#   0000:00:02.0 NVMe, "disk0"; 03.0 NVMe, "disk1"; 04.0 xHCI; 05.0 edu (MSI without mask bits, INTx), which
-#   reaches all of this guest's memory if it is let
+#   0000:00:02.0 NVMe, "disk0"; 03.0 NVMe, "disk1"; 04.0 xHCI with a Bulk-Only and a UAS stick; 05.0 edu (MSI without
+#   mask bits, INTx), which reaches all of this guest's memory if it is let
 #   06.0 a conventional bridge, below it two edus that share an IOMMU group
 #   07.0 a root port with hot-plug, and the drive d3 for what is plugged into it; 08.0 e1000 (INTx)
 devices()
@@ -34,7 +34,9 @@ devices()
 	echo "-drive file=$run/disk0.img,if=none,id=d0,format=raw,cache=unsafe -device nvme,drive=d0,serial=disk0,addr=2
 	-drive file=$run/disk1.img,if=none,id=d1,format=raw,cache=unsafe -device nvme,drive=d1,serial=disk1,addr=3
 	-drive file=$run/stick.img,if=none,id=d2,format=raw,cache=unsafe
-	-device qemu-xhci,id=xhci,addr=4 -device usb-storage,bus=xhci.0,drive=d2
+	-drive file=$run/uas.img,if=none,id=d4,format=raw,cache=unsafe
+	-device qemu-xhci,id=xhci,addr=4 -device usb-storage,bus=xhci.0,port=1,drive=d2,serial=stick
+	-device usb-uas,id=uas,bus=xhci.0,port=2 -device scsi-hd,bus=uas.0,drive=d4,serial=uas
 	-device edu,addr=5,dma_mask=0xffffffff
 	-device pcie-pci-bridge,id=bridge0,addr=6 -device edu,bus=bridge0,addr=1 -device edu,bus=bridge0,addr=2
 	-device pcie-root-port,id=port0,addr=7,chassis=1
@@ -105,7 +107,7 @@ for version in ${KERNELS:-6.1}; do
 	mkdir -p "$run" "$share"
 	: >"$share/trace"
 	truncate -s 256M "$run/disk0.img"
-	truncate -s 64M "$run/disk1.img" "$run/disk2.img" "$run/stick.img"
+	truncate -s 64M "$run/disk1.img" "$run/disk2.img" "$run/stick.img" "$run/uas.img"
 	sh $here/initramfs.sh "$kernel" "$B" "$run/initramfs"
 	: >"$run/report"
 	ended=0
