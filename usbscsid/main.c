@@ -309,6 +309,8 @@ int main(int argc, char **argv)
 		return ret;
 	ret = pcidipc_loop_create(0, &target.loop);
 	if (!ret)
+		ret = watch_signals(target.loop); /* before libusb's thread is there to take them */
+	if (!ret)
 		ret = open_link(target.loop);
 	if (ret) {
 		pcidipc_err("%s", ret == -ENOENT && !options.device
@@ -317,9 +319,6 @@ int main(int argc, char **argv)
 					  : strerror(-ret));
 		return 1;
 	}
-	ret = watch_signals(target.loop);
-	if (ret)
-		pcidipc_err("signals cannot be watched: %s", strerror(-ret));
 	target.link->lost = link_lost;
 	target.ended = target_ended;
 	target.limit = options.limit * TRANSPORT_TICKS;
