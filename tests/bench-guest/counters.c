@@ -91,22 +91,21 @@ static bool has_name(const char *pid, const char *name)
 	return !strcmp(text, name);
 }
 
-pid_t pin_daemon(const char *name)
+unsigned pin_daemons(const char *name, pid_t *pids, unsigned most)
 {
 	DIR *dir = opendir("/proc");
 	struct dirent *entry;
-	pid_t first = 0;
+	unsigned n = 0;
 
-	while (dir && (entry = readdir(dir))) {
+	while (dir && n < most && (entry = readdir(dir))) {
 		pid_t pid = atoi(entry->d_name);
 
 		if (pid <= 0 || !has_name(entry->d_name, name))
 			continue;
 		bench_pin(pid, BENCH_SERVER_CPU);
-		if (!first)
-			first = pid;
+		pids[n++] = pid;
 	}
 	if (dir)
 		closedir(dir);
-	return first;
+	return n;
 }

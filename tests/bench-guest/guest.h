@@ -24,34 +24,38 @@ struct workload {
 /* ---- kernel.c, ours.c: the functions of a struct bench_measurement whose arg is a workload ----
  */
 
-/* Results: reads per second, CPU time of the whole guest per read (us), interrupts per read. */
+/* Results: reads per second (1 MiB each: also MiB per second), CPU time of the whole guest per read
+ * (us), interrupts per read. */
 int kernel_setup(const struct bench_measurement *m, void **state);
 int kernel_round(void *state, double *results);
 void kernel_teardown(void *state);
-/* The same, and the system calls of client and driver per read. */
+/* The same, the system calls of client and daemons per read, and how many bytes of the client's
+ * pool the daemons' CPUs have touched, per byte read. */
 int ours_setup(const struct bench_measurement *m, void **state);
 int ours_round(void *state, double *results);
 void ours_teardown(void *state);
 
-#define GUEST_KERNEL(variable, key, ...)                                                          \
-	static const struct bench_measurement variable = {                                        \
-		.values =                                                                         \
-			(const struct bench_value[]){{key "_iops", "kernel's driver, fio", "/s"}, \
-						     {key "_cpu_us", "", "us"},                   \
-						     {key "_interrupts", "", ""},                 \
-						     {0}},                                        \
-		.arg = &(const struct workload){__VA_ARGS__},                                     \
-		.setup = kernel_setup,                                                            \
-		.round = kernel_round,                                                            \
-		.teardown = kernel_teardown,                                                      \
+/* `rate`, `unit`: what the first result is called, "_iops" and "/s". */
+#define GUEST_KERNEL(variable, key, rate, unit, ...)                                             \
+	static const struct bench_measurement variable = {                                       \
+		.values = (const struct bench_value[]){{key rate, "kernel's driver, fio", unit}, \
+						       {key "_cpu_us", "", "us"},                \
+						       {key "_interrupts", "", ""},              \
+						       {0}},                                     \
+		.arg = &(const struct workload){__VA_ARGS__},                                    \
+		.setup = kernel_setup,                                                           \
+		.round = kernel_round,                                                           \
+		.teardown = kernel_teardown,                                                     \
 	}
 
-#define GUEST_OURS(variable, key, ...)                                                          \
+#define GUEST_OURS(variable, key, rate, unit, ...)                                              \
 	static const struct bench_measurement variable = {                                      \
-		.values = (const struct bench_value[]){{key "_iops", "reads", "/s"},            \
+		.values = (const struct bench_value[]){{key rate, "reads", unit},               \
 						       {key "_cpu_us", "  CPU time", "us"},     \
 						       {key "_interrupts", "  interrupts", ""}, \
 						       {key "_syscalls", "  system calls", ""}, \
+						       {key "_touched_per_byte",                \
+							"  touched by daemons' CPUs", "B/B"},   \
 						       {0}},                                    \
 		.arg = &(const struct workload){__VA_ARGS__},                                   \
 		.setup = ours_setup,                                                            \
@@ -60,10 +64,11 @@ void ours_teardown(void *state);
 	}
 
 /*
- * A pair of the above, measured in turns. The keys are theirs; the ratio of their IOPS is
+ * A pair of the above, measured in turns. The keys are theirs; the ratio of their rates is
  * OURS_KEY_ratio, and should be `goal` at least.
  */
-#define GUEST_GROUP(variable, group, text, kernel, kernel_key, ours, ours_key, direction, goal)  \
+#define GUEST_GROUP(variable, group, text, kernel, kernel_key, ours, ours_key, rate, direction,  \
+		    goal)                                                                        \
 	const struct bench_group variable = {                                                    \
 		.name = group,                                                                   \
 		.title = text,                                                                   \
@@ -71,13 +76,14 @@ void ours_teardown(void *state);
 		.measurements = (const struct bench_measurement *const[]){&kernel, &ours, NULL}, \
 		.lines =                                                                         \
 			(const struct bench_line[]){                                             \
-				{ours_key "_iops", kernel_key "_iops", ours_key "_ratio",        \
-				 direction, goal},                                               \
+				{ours_key rate, kernel_key rate, ours_key "_ratio", direction,   \
+				 goal},                                                          \
 				{ours_key "_cpu_us", kernel_key "_cpu_us", NULL, BENCH_NO_GOAL,  \
 				 0},                                                             \
 				{ours_key "_interrupts", kernel_key "_interrupts", NULL,         \
 				 BENCH_NO_GOAL, 0},                                              \
 				{ours_key "_syscalls", NULL, NULL, BENCH_NO_GOAL, 0},            \
+				{ours_key "_touched_per_byte", NULL, NULL, BENCH_AT_MOST, 0},    \
 				{0}},                                                            \
 	}
 
@@ -93,11 +99,20 @@ void counters_read(struct counters *c, const char *function);
 /* CPU time in ns that all of the guest spent from one to the other. */
 double counters_busy(const struct counters *before, const struct counters *after);
 
-/* Every process of this name: put it onto the CPU of what we talk to. Returns the first, 0: none.
- */
-pid_t pin_daemon(const char *name);
+/* Every process of this name: put it onto the CPU of what we talk to. Their pids go to `pid`;
+ * returns their number, at most `most`. */
+unsigned pin_daemons(const char *name, pid_t *pid, unsigned most);
+
+/* ---- touched.c ---- */
+
+/* The inode of the memfd that is mapped here. 0: none. */
+unsigned long memory_inode(const void *at);
+/* How many bytes of that memfd the process has touched; NAN: there is no such process. */
+double memory_touched(pid_t pid, unsigned long inode);
 
 extern const struct bench_group guest_nvme_512_1, guest_nvme_512_32, guest_nvme_512_128,
 	guest_nvme_4k_1, guest_nvme_4k_32, guest_nvme_4k_128;
+extern const struct bench_group guest_bot_seq, guest_bot_4k_qd1, guest_bot_4k_qd32, guest_uas_seq,
+	guest_uas_4k_qd1, guest_uas_4k_qd32;
 
 #endif

@@ -3,9 +3,39 @@
 . /tests/lib.sh
 modprobe nvme
 await has_disk 0000:00:02.0
-take 0000:00:03.0
+modprobe -a xhci-pci usb-storage uas sd_mod
+has_stick()
+{
+	ls -d /sys/bus/pci/devices/"$1"/usb*/*-1/*/host*/target*/*/block/sd* >/dev/null
+}
+await has_stick 0000:00:04.0
+await has_stick 0000:00:05.0
+take 0000:00:03.0 0000:00:06.0 0000:00:07.0
+use_nvmed
+cat >>$conf <<-END
+	driver "xhcid" {
+		class = 0x0c
+		subclass = 3
+		interface = 0x30
+		command = "/suite/xhcid"
+		service = "xhci"
+	}
+END
+for stick in bot:1 uas:3; do
+	cat >>$conf <<-END
+	driver "usbscsid-${stick%:*}" {
+		below = "usb"
+		vendor = 0x46f4
+		device = 0x000${stick#*:}
+		command = "/suite/usbscsid"
+		service = "${stick%:*}"
+	}
+	END
+done
 start_pcid >/dev/null
-await test -S /run/pcid/disk/nvme0n1
+for disk in nvme0n1 bot0 uas0; do
+	await test -S /run/pcid/disk/$disk
+done
 mount -t tracefs none /sys/kernel/tracing 2>/dev/null || true
 args=$(sed -n 's/.*bench\.args=\([^ ]*\).*/\1/p' /proc/cmdline | tr , ' ')
 status=0

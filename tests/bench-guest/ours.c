@@ -12,12 +12,22 @@
 
 static const char *const daemons[] = {"nvmed", "xhcid", "usbscsid"};
 #define NDAEMONS (sizeof(daemons) / sizeof(daemons[0]))
+#define MOST 16 /* processes */
 
 struct ours {
 	const struct workload *w;
 	struct client client;
-	int calls[NDAEMONS + 1];
+	pid_t pid[MOST]; /* of the daemons */
+	unsigned npids;
+	int calls[MOST + 1];
 };
+
+static void find_daemons(struct ours *o)
+{
+	o->npids = 0;
+	for (unsigned i = 0; i < NDAEMONS; i++)
+		o->npids += pin_daemons(daemons[i], o->pid + o->npids, MOST - o->npids);
+}
 
 int ours_setup(const struct bench_measurement *m, void **state)
 {
@@ -28,8 +38,7 @@ int ours_setup(const struct bench_measurement *m, void **state)
 	if (!o)
 		return -ENOMEM;
 	o->w = m->arg;
-	for (unsigned i = 0; i < NDAEMONS; i++)
-		pin_daemon(daemons[i]);
+	find_daemons(o);
 	ret = client_open(&probe, o->w->disk, o->w->bytes, o->w->depth);
 	client_close(&probe);
 	if (ret)
@@ -60,9 +69,8 @@ static double all_calls(const struct ours *o)
 {
 	double sum = 0;
 
-	for (unsigned i = 0; i <= NDAEMONS; i++)
-		if (o->calls[i] != -1)
-			sum += syscalls_read(o->calls[i]);
+	for (unsigned i = 0; i <= o->npids; i++)
+		sum += syscalls_read(o->calls[i]);
 	return sum;
 }
 
@@ -71,21 +79,27 @@ static int count_calls(struct ours *o, double *result)
 	uint64_t first = o->client.done;
 	int ret;
 
-	for (unsigned i = 0; i < NDAEMONS; i++) {
-		pid_t pid = pin_daemon(daemons[i]);
-
-		o->calls[i] = pid ? syscalls_open(pid) : -1;
-	}
-	o->calls[NDAEMONS] = syscalls_open(0);
+	for (unsigned i = 0; i < o->npids; i++)
+		o->calls[i] = syscalls_open(o->pid[i]);
+	o->calls[o->npids] = syscalls_open(0);
 	*result = all_calls(o);
 	ret = read_for(&o->client, CALLS_NS);
 	*result = (all_calls(o) - *result) / (double)(o->client.done - first);
-	if (o->calls[NDAEMONS] < 0)
-		*result = NAN;
-	for (unsigned i = 0; i <= NDAEMONS; i++)
+	for (unsigned i = 0; i <= o->npids; i++)
 		if (o->calls[i] >= 0)
 			close(o->calls[i]);
 	return ret;
+}
+
+/* Over all that this connection has read. */
+static double touched(const struct ours *o)
+{
+	unsigned long inode = memory_inode(pcidipc_pool_base(o->client.pool));
+	double sum = inode ? 0 : NAN;
+
+	for (unsigned i = 0; i < o->npids; i++)
+		sum += memory_touched(o->pid[i], inode);
+	return sum / ((double)o->client.done * o->w->bytes);
 }
 
 static int measure(struct ours *o, double *results)
@@ -115,10 +129,12 @@ int ours_round(void *state, double *results)
 
 	if (ret)
 		return ret;
+	find_daemons(o);
 	o->client.sequential = o->w->sequential;
 	ret = measure(o, results);
 	if (!ret)
 		ret = count_calls(o, &results[3]);
+	results[4] = touched(o);
 	if (!ret)
 		ret = client_drain(&o->client);
 	client_close(&o->client);

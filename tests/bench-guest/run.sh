@@ -30,12 +30,22 @@ pack_program()
 
 # Addresses are fixed, so that measurements can name functions.
 #   0000:00:02.0 NVMe, for the kernel; 03.0 NVMe, for nvmed
+#   04.0 xHCI with a Bulk-Only stick, 05.0 xHCI with a UAS stick, for the kernel; 06.0 and 07.0 the same, for xhcid
 devices()
 {
 	echo "-device intel-iommu,intremap=on,caching-mode=on"
 	for addr in 2 3; do
 		echo "-drive driver=null-co,size=1G,read-zeroes=off,if=none,id=d$addr
 		-device nvme,drive=d$addr,serial=bench$addr,addr=$addr"
+	done
+	for addr in 4 5 6 7; do
+		echo "-drive driver=null-co,size=1G,read-zeroes=off,if=none,id=d$addr -device qemu-xhci,id=x$addr,addr=$addr"
+	done
+	for addr in 4 6; do
+		echo "-device usb-storage,bus=x$addr.0,port=1,drive=d$addr"
+	done
+	for addr in 5 7; do
+		echo "-device usb-uas,id=uas$addr,bus=x$addr.0,port=1 -device scsi-hd,bus=uas$addr.0,drive=d$addr"
 	done
 }
 
