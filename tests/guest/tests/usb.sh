@@ -26,6 +26,13 @@ dumped()
 }
 
 by_libusb_pids=
+leave_all()
+{
+	[ -z "$by_libusb_pids" ] || kill $by_libusb_pids
+	leave
+}
+trap leave_all EXIT
+
 start_libusb()
 {
 	await is_there
