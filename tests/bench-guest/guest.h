@@ -103,13 +103,6 @@ double counters_busy(const struct counters *before, const struct counters *after
  * returns their number, at most `most`. */
 unsigned pin_daemons(const char *name, pid_t *pid, unsigned most);
 
-/* ---- touched.c ---- */
-
-/* The inode of the memfd that is mapped here. 0: none. */
-unsigned long memory_inode(const void *at);
-/* How many bytes of that memfd the process has touched; NAN: there is no such process. */
-double memory_touched(pid_t pid, unsigned long inode);
-
 extern const struct bench_group guest_nvme_512_1, guest_nvme_512_32, guest_nvme_512_128,
 	guest_nvme_4k_1, guest_nvme_4k_32, guest_nvme_4k_128;
 extern const struct bench_group guest_bot_seq, guest_bot_4k_qd1, guest_bot_4k_qd32, guest_uas_seq,

@@ -7,6 +7,7 @@
 #include "guest.h"
 #include "tests/bench/client.h"
 #include "tests/bench/syscalls.h"
+#include "tests/bench/touched.h"
 
 #define CALLS_NS 100000000u /* system calls are counted after the round: that costs time */
 

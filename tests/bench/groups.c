@@ -105,6 +105,27 @@ static const struct bench_group reads = {
 		       READ_LINES("nvme_4k_qd128", "nvme_4k_qd128_syscalls")),
 };
 
+#define STICK_LINES(key, rate)                                         \
+	ALONE(key rate), ALONE(key "_cpu_us"), ALONE(key "_syscalls"), \
+		ALONE(key "_register_writes"),                         \
+	{                                                              \
+		key "_touched_per_byte", NULL, NULL, BENCH_AT_MOST, 0  \
+	}
+
+static const struct bench_group sticks = {
+	.name = "usb",
+	.title = "Reads of null-backed sticks on QEMU's xHCI controller, per read",
+	.rounds = 7,
+	.setup = rig_setup_sticks,
+	.teardown = rig_teardown,
+	.measurements = MEASUREMENTS(&bench_bot_seq, &bench_bot_4k_1, &bench_bot_4k_32,
+				     &bench_uas_seq, &bench_uas_4k_1, &bench_uas_4k_32),
+	.lines = LINES(
+		STICK_LINES("qemu_bot_seq", "_mib_s"), STICK_LINES("qemu_bot_4k_qd1", "_iops"),
+		STICK_LINES("qemu_bot_4k_qd32", "_iops"), STICK_LINES("qemu_uas_seq", "_mib_s"),
+		STICK_LINES("qemu_uas_4k_qd1", "_iops"), STICK_LINES("qemu_uas_4k_qd32", "_iops")),
+};
+
 static const struct bench_group clients = {
 	.name = "clients",
 	.title = "Several clients of that controller, 512 bytes",
@@ -148,6 +169,6 @@ static const struct bench_group start = {
 		       ALONE("qemu_start_ms")),
 };
 
-const struct bench_group *const bench_groups[] = {&round_trip, &asleep, &rate,	  &allocation,
-						  &masks,      &reads,	&clients, &footprint,
-						  &start,      NULL};
+const struct bench_group *const bench_groups[] = {&round_trip, &asleep, &rate,	 &allocation,
+						  &masks,      &reads,	&sticks, &clients,
+						  &footprint,  &start,	NULL};

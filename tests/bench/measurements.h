@@ -20,6 +20,9 @@ extern const struct bench_measurement bench_mask, bench_mask_posted, bench_mask_
 /* nvme.c */
 extern const struct bench_measurement bench_nvme_512_1, bench_nvme_512_32, bench_nvme_512_128;
 extern const struct bench_measurement bench_nvme_4k_1, bench_nvme_4k_32, bench_nvme_4k_128;
+/* usb.c */
+extern const struct bench_measurement bench_bot_seq, bench_bot_4k_1, bench_bot_4k_32;
+extern const struct bench_measurement bench_uas_seq, bench_uas_4k_1, bench_uas_4k_32;
 /* clients.c */
 extern const struct bench_measurement bench_clients_1, bench_clients_8, bench_clients_64;
 extern const struct bench_measurement bench_serial_1, bench_serial_8, bench_serial_64;

@@ -16,14 +16,39 @@
 
 struct rig rig;
 
-#define BUS_ARGS                                                                        \
-	"-drive", "driver=null-co,size=1G,read-zeroes=off,if=none,id=disk0", "-device", \
-		"nvme,drive=disk0,serial=bench1", "-device", "edu"
+#define NULL_DRIVE(id) "-drive", "driver=null-co,size=1G,read-zeroes=off,if=none,id=" id
 
-static const char config[] = "driver \"nvmed\" {\n\tclass = 1\n\tsubclass = 8\n\tinterface = 2\n"
-			     "\tcommand = \"%s/bin/nvmed\"\n\tservice = \"nvme\"\n}\n"
-			     "driver \"bench\" {\n\tvendor = 0x1234\n\tdevice = 0x11e8\n"
-			     "\tcommand = \"%s/tests/bench\"\n\targs = {\"--subdriver\"}\n}\n";
+#define USUAL_ARGS \
+	NULL_DRIVE("disk0"), "-device", "nvme,drive=disk0,serial=bench1", "-device", "edu"
+
+/* What QEMU has, and the disks that come of it. */
+struct machine {
+	const char *args[24], *disks[3];
+};
+static const struct machine usual = {
+	.args = {NULL_DRIVE("disk0"), "-device", "nvme,drive=disk0,serial=bench1", "-device",
+		 "edu"},
+	.disks = {"nvme0n1"},
+};
+static const struct machine sticks = {
+	.args = {"-device", "qemu-xhci,id=x", NULL_DRIVE("b"), "-device",
+		 "usb-storage,bus=x.0,port=1,drive=b", NULL_DRIVE("u"), "-device",
+		 "usb-uas,id=uas,bus=x.0,port=2", "-device", "scsi-hd,bus=uas.0,drive=u"},
+	.disks = {"bot0", "uas0"},
+};
+
+/* QEMU's sticks are told apart by their product numbers. */
+static const char config[] =
+	"driver \"nvmed\" {\n\tclass = 1\n\tsubclass = 8\n\tinterface = 2\n"
+	"\tcommand = \"%1$s/bin/nvmed\"\n\tservice = \"nvme\"\n}\n"
+	"driver \"bench\" {\n\tvendor = 0x1234\n\tdevice = 0x11e8\n"
+	"\tcommand = \"%1$s/tests/bench\"\n\targs = {\"--subdriver\"}\n}\n"
+	"driver \"xhcid\" {\n\tclass = 0x0c\n\tsubclass = 3\n\tinterface = 0x30\n"
+	"\tcommand = \"%1$s/bin/xhcid\"\n\tservice = \"xhci\"\n}\n"
+	"driver \"bot\" {\n\tbelow = \"usb\"\n\tvendor = 0x46f4\n\tdevice = 1\n"
+	"\tcommand = \"%1$s/bin/usbscsid\"\n\tservice = \"bot\"\n}\n"
+	"driver \"uas\" {\n\tbelow = \"usb\"\n\tvendor = 0x46f4\n\tdevice = 3\n"
+	"\tcommand = \"%1$s/bin/usbscsid\"\n\tservice = \"uas\"\n}\n";
 
 static void pause_ns(long ns)
 {
@@ -45,14 +70,16 @@ static int write_config(const char *path)
 	file = fopen(path, "we");
 	if (!file)
 		return -errno;
-	if (fprintf(file, config, build, build) < 0)
+	if (fprintf(file, config, build) < 0)
 		ret = -EIO;
 	return fclose(file) ? -errno : ret;
 }
 
-static void exec_pcid(const struct rig *r, const char *conf, const char *log, int ready_fd)
+static void exec_pcid(const struct rig *r, const struct machine *m, const char *conf,
+		      const char *log, int ready_fd)
 {
-	char program[1024], fd_text[16];
+	char program[1024], fd_text[16], run_dir[RIG_PATH], conf_copy[RIG_PATH],
+		*argv[16 + sizeof(m->args) / sizeof(char *)];
 	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 
 	snprintf(program, sizeof(program), "%s/bin/pcid", bench_options.build);
@@ -60,8 +87,14 @@ static void exec_pcid(const struct rig *r, const char *conf, const char *log, in
 	dup2(open("/dev/null", O_RDONLY), 0);
 	dup2(fd, 1);
 	dup2(fd, 2);
-	execl(program, program, "--bus", "qemu", "--quiet", "--config", conf, "--runtime-dir",
-	      r->run_dir, "--ready-fd", fd_text, "--", BUS_ARGS, (char *)NULL);
+	snprintf(run_dir, sizeof(run_dir), "%s", r->run_dir);
+	snprintf(conf_copy, sizeof(conf_copy), "%s", conf);
+	memcpy(argv,
+	       (char *[]){program, "--bus", "qemu", "--quiet", "--config", conf_copy,
+			  "--runtime-dir", run_dir, "--ready-fd", fd_text, "--"},
+	       11 * sizeof(*argv));
+	memcpy(argv + 11, m->args, sizeof(m->args));
+	execv(program, argv);
 	dprintf(2, "%s: %s\n", program, strerror(errno));
 	_exit(127);
 }
@@ -76,7 +109,7 @@ static int await_ready(int fd)
 	return read(fd, &byte, 1) == 1 ? 0 : -ECHILD;
 }
 
-static int spawn_pcid(struct rig *r, const char *conf, const char *log)
+static int spawn_pcid(struct rig *r, const struct machine *m, const char *conf, const char *log)
 {
 	pid_t parent = getpid();
 	int ready[2], ret;
@@ -89,7 +122,7 @@ static int spawn_pcid(struct rig *r, const char *conf, const char *log)
 		bench_die_with(parent);
 		bench_unpin(0);
 		fcntl(ready[1], F_SETFD, 0);
-		exec_pcid(r, conf, log, ready[1]);
+		exec_pcid(r, m, conf, log, ready[1]);
 	}
 	close(ready[1]);
 	ret = r->pcid < 0 ? -errno : await_ready(ready[0]);
@@ -145,7 +178,34 @@ static void show_log(const char *path)
 		fclose(file);
 }
 
-int rig_start(struct rig *r)
+static int await_disks(const struct rig *r, const struct machine *m)
+{
+	char path[RIG_PATH];
+	int ret = 0;
+
+	for (unsigned i = 0; m->disks[i] && !ret; i++) {
+		snprintf(path, sizeof(path), "%.100s/disk/%s", r->run_dir, m->disks[i]);
+		ret = rig_await(r, path);
+	}
+	return ret;
+}
+
+static void find_daemons(struct rig *r)
+{
+	char path[64];
+	FILE *file;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", r->pcid, r->pcid);
+	file = fopen(path, "re");
+	while (file && r->ndaemons < RIG_DAEMONS && fscanf(file, "%d", &pid) == 1)
+		if (pid != r->qemu && pid != r->driver)
+			r->daemon[r->ndaemons++] = pid;
+	if (file)
+		fclose(file);
+}
+
+static int start(struct rig *r, const struct machine *m)
 {
 	static unsigned number;
 	char conf[RIG_PATH], log[RIG_PATH];
@@ -159,9 +219,9 @@ int rig_start(struct rig *r)
 	snprintf(r->service, sizeof(r->service), "%.100s/bench/bench0", r->run_dir);
 	ret = write_config(conf);
 	if (!ret)
-		ret = spawn_pcid(r, conf, log);
+		ret = spawn_pcid(r, m, conf, log);
 	if (!ret)
-		ret = rig_await(r, r->disk);
+		ret = await_disks(r, m);
 	if (ret) {
 		show_log(log);
 		rig_stop(r);
@@ -170,7 +230,13 @@ int rig_start(struct rig *r)
 	r->nvmed = find_child(r->pcid, "nvmed");
 	r->driver = find_child(r->pcid, "bench");
 	r->qemu = find_child(r->pcid, "qemu");
+	find_daemons(r);
 	return 0;
+}
+
+int rig_start(struct rig *r)
+{
+	return start(r, &usual);
 }
 
 void rig_stop(struct rig *r)
@@ -195,6 +261,11 @@ void rig_stop(struct rig *r)
 int rig_setup(void)
 {
 	return rig_start(&rig);
+}
+
+int rig_setup_sticks(void)
+{
+	return start(&rig, &sticks);
 }
 
 void rig_teardown(void)
@@ -225,7 +296,7 @@ double rig_qemu_start(void)
 		execlp("qemu-system-x86_64", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg",
 		       "-cpu", "max,phys-bits=46", "-display", "none", "-nodefaults",
 		       "-no-user-config", "-S", "-m", "64M,slots=256,maxmem=8T", "-device",
-		       "intel-iommu,intremap=off,aw-bits=48", "-qmp", "stdio", BUS_ARGS,
+		       "intel-iommu,intremap=off,aw-bits=48", "-qmp", "stdio", USUAL_ARGS,
 		       (char *)NULL);
 		_exit(127);
 	}

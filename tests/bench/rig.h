@@ -7,12 +7,15 @@
 #include "bench.h"
 
 #define RIG_PATH 160
+#define RIG_DAEMONS 4
 
 struct rig {
 	pid_t pcid, nvmed, driver, qemu; /* 0: not there */
 	char run_dir[RIG_PATH];		 /* pcid's runtime directory */
 	char disk[RIG_PATH];		 /* sockets */
 	char service[RIG_PATH];
+	pid_t daemon[RIG_DAEMONS]; /* pcid's drivers, but for this program */
+	unsigned ndaemons;
 };
 
 int rig_start(struct rig *rig);
@@ -35,6 +38,8 @@ double rig_pss_kib(pid_t pid);
 /* The rig that a group's measurements share. */
 extern struct rig rig;
 int rig_setup(void);
+/* The same with sticks on an xHCI controller instead: disk/bot0 and disk/uas0. */
+int rig_setup_sticks(void);
 void rig_teardown(void);
 
 #endif

@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: MIT
-/*
- * What of a client's pool the daemons' CPUs have touched. A page is in a process's page tables only
- * when the process (or the kernel, on its behalf) has read or written it through its mapping, so a
- * daemon that has none of the pool's pages has copied nothing out of it or into it.
- */
-#include <dirent.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "touched.h"
 
-#include "guest.h"
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
 
 struct mapping {
 	unsigned long first, last, inode;
