@@ -42,7 +42,7 @@ struct bot {
 	uint32_t csw_clock; /* when its transfer was queued, or the data came */
 	bool nudge;	    /* the recovery task is to queue the CSW's transfer anew */
 	bool nudged;	    /* it did, for this command */
-	bool ahead; /* send data and CSW transfers of a command that reads along with its CBW */
+	bool ahead; /* send the data transfer of a command that reads along with its CBW */
 };
 
 /* What the device reads and writes of our own. */
@@ -106,8 +106,8 @@ static void fill_cbw(struct bot *b, const struct scsi_cdb *cdb)
 	memcpy(w + 15, cdb->byte, cdb->bytes);
 }
 
-/* All of a command that reads goes out together: the device answers in this order anyway. A command
- * that writes has its CSW asked for when the data is there. */
+/* Wrapper and data go out together: the device takes them in this order anyway. The CSW is asked for
+ * when the data is there: QEMU's stick loses one that is asked for earlier. */
 static int begin(struct bot *b, const struct scsi_cdb *cdb, const struct usb_data *data)
 {
 	int ret;
@@ -120,8 +120,6 @@ static int begin(struct bot *b, const struct scsi_cdb *cdb, const struct usb_dat
 	ret = transfer(b, &b->cbw, &b->cbw_res);
 	if (!ret && b->length && (b->ahead || !reads(b)))
 		ret = send_data(b);
-	if (!ret && b->ahead && reads(b))
-		ret = send_csw(b);
 	return ret;
 }
 
@@ -545,7 +543,7 @@ int bot_create(struct usb_link *link, const struct bot_pipes *pipes, struct tran
 	}
 	b->wire = pcidipc_buf_ptr(b->memory);
 	b->pipes = *pipes;
-	b->ahead = false; /* QEMU's stick loses a CSW that is asked for before its data is over */
+	b->ahead = true;
 	transport_init(&b->t, &ops, link);
 	b->t.depth = 1;
 	b->t.most_luns = get_max_lun(link);

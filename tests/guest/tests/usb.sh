@@ -75,7 +75,7 @@ start_xhcid()
 		args = {"-v", "-v"}
 	}
 	END
-	start_pcid
+	start_pcid -v
 	for disk in usb0 usb1; do
 		await pcidctl disk info $disk
 	done
