@@ -17,6 +17,7 @@
 #define SPIN_MAX_NS 200000u
 #define SPIN_MIN_NS 1000u
 #define SPIN_YIELD_NS 2000u /* from then on let others have the CPU */
+#define SPIN_TAKEN_NS 3000u /* a yield that took so long: somebody wanted it */
 
 struct spin {
 	uint32_t ns;
@@ -70,14 +71,29 @@ static inline void spin_slept(struct spin *spin, uint64_t ns)
 		spin->ns = spin->most;
 }
 
+/*
+ * Let others have the CPU. Returns when to do so next: at every look while somebody takes it,
+ * perhaps the one we wait for; ever more seldom while nobody does, because a system call costs time
+ * too.
+ */
+static inline uint64_t spin_yield(uint64_t start, uint64_t now)
+{
+	uint64_t after;
+
+	sched_yield();
+	after = clock_ns();
+	return after - now > SPIN_TAKEN_NS ? after : after + (after - start);
+}
+
 /* Call `ready` until it says true or the time is over. */
 static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *arg)
 {
-	uint64_t start, now;
+	uint64_t start, now, yield;
 
 	if (!spin->ns)
 		return false;
 	start = now = clock_ns();
+	yield = start + SPIN_YIELD_NS;
 	do {
 		for (int i = 0; i < 16; i++) {
 			if (ready(arg)) {
@@ -86,9 +102,9 @@ static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *ar
 			}
 			cpu_relax();
 		}
-		if (now - start > SPIN_YIELD_NS)
-			sched_yield();
 		now = clock_ns();
+		if (now >= yield)
+			yield = spin_yield(start, now);
 	} while (now - start < spin->ns);
 	spin_miss(spin);
 	return false;
