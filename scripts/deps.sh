@@ -28,6 +28,7 @@ spin            check cmd:spin
 fio             bench-guest cmd:fio
 libdpdk-dev     bench any:/usr/include/dpdk/rte_ring.h,/usr/local/include/rte_ring.h
 clang           check cmd:clang
+tshark          extra cmd:tshark
 e2fsprogs       check any:/sbin/mke2fs,/usr/sbin/mke2fs
 libclang-rt-14-dev check any:/usr/lib/clang,/usr/lib/llvm-14/lib/clang
 "
@@ -41,8 +42,12 @@ bench)
 	packages=$(echo "$packages" | grep ' bench ') ;;
 bench-guest)
 	packages=$(echo "$packages" | grep ' build \| bench-guest ') ;;
+extra) # of the tests: what they leave out where it is missing
+	optional=yes
+	packages=$(echo "$packages" | grep ' extra ') ;;
 *)
-	packages=$(echo "$packages" | grep -v ' bench \| bench-guest ') ;;
+	"$0" extra
+	packages=$(echo "$packages" | grep -v ' bench \| bench-guest \| extra ') ;;
 esac
 
 missing_by_dpkg()
