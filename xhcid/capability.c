@@ -7,7 +7,7 @@
 #include "xhcid.h"
 
 #define STEP_NS 1000000u
-#define HAND_OFF_NS 1000000000ull
+#define HAND_OFF_TICKS 10
 #define MOST_CAPABILITIES 64 /* a list that is longer goes in circles */
 
 /* The offset of the next capability with this id behind `at` (0: from the start), or 0. */
@@ -35,7 +35,7 @@ static uint64_t find(struct controller *c, unsigned id, uint64_t at)
 int capability_hand_off(struct controller *c)
 {
 	uint64_t at = find(c, XECP_LEGACY, 0);
-	uint64_t end = pcidipc_loop_now(c->loop) + HAND_OFF_NS;
+	uint64_t end = pcidipc_loop_now(c->loop) + HAND_OFF_TICKS * c->tick_ns;
 	uint32_t value;
 
 	if (!at)

@@ -46,6 +46,15 @@ int command_run(struct controller *c, uint64_t parameter, uint32_t status, uint3
 	return ret == CC_ABORTED ? -ETIMEDOUT : ret;
 }
 
+int command_error(int ret)
+{
+	int error = ret < 0 ? ret : completion_error((unsigned)ret);
+
+	if (ret == CC_SUCCESS)
+		return 0;
+	return error ? error : -EIO; /* a command has no short packet */
+}
+
 int command_check(struct controller *c, const char *what, uint64_t parameter, uint32_t control)
 {
 	int ret = command_run(c, parameter, 0, control, NULL);
@@ -55,7 +64,21 @@ int command_check(struct controller *c, const char *what, uint64_t parameter, ui
 	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: slot %u: %s: %s", c->address,
 				TRB_SLOT_OF(control), what,
 				ret < 0 ? strerror(-ret) : completion_name((unsigned)ret));
-	return ret < 0 ? ret : completion_error((unsigned)ret);
+	return command_error(ret);
+}
+
+/* The controller works in order: what it left out it does not do any more. */
+static void lose_before(struct controller *c, unsigned index)
+{
+	for (unsigned i = c->commands.dequeue % COMMAND_ENTRIES; i != index;
+	     i = (i + 1) % COMMAND_ENTRIES) {
+		if (!c->waiting[i])
+			continue;
+		pcidipc_warn("%s: the end of a command was not told", c->address);
+		pcidipc_post(&c->waiting[i]->done, -EIO);
+		c->waiting[i] = NULL;
+		c->ncommands--;
+	}
 }
 
 void command_event(struct controller *c, const struct trb *event)
@@ -73,6 +96,7 @@ void command_event(struct controller *c, const struct trb *event)
 					c->address, (unsigned long long)event->parameter);
 		return;
 	}
+	lose_before(c, (unsigned)index);
 	c->waiting[index] = NULL;
 	c->ncommands--;
 	c->commands.dequeue = (uint16_t)(index + 1);

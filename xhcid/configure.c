@@ -91,6 +91,7 @@ static int add_endpoints(struct interface *in, const struct endpoint_info *list,
 		if (ret)
 			break;
 		dev->endpoints[dci]->owner = in;
+		dev->endpoints[dci]->halted = true; /* until the controller knows it */
 		change->add |= 1u << dci;
 	}
 	return ret;
@@ -110,6 +111,8 @@ static void undo(struct device *dev, struct change *change)
 static void finish(struct device *dev, struct change *change)
 {
 	for (unsigned i = 2; i < MAX_DCI; i++) {
+		if (change->add & 1u << i)
+			dev->endpoints[i]->halted = false;
 		if (!change->old[i])
 			continue;
 		if (!(change->add & 1u << i))

@@ -23,7 +23,8 @@ static uint16_t write_data(struct stream *s, const struct setup *setup, uint64_t
 	while (left) {
 		uint32_t most = TRB_MOST_BYTES - (uint32_t)(iova & (TRB_MOST_BYTES - 1));
 		uint32_t piece = left < most ? left : most;
-		uint32_t after = left > piece ? 1u << 17 : 0;
+		uint32_t after = transfer_packets_left(s->endpoint->info.packet, setup->length,
+						       setup->length - left + piece);
 
 		ring_write(&s->ring, at++, iova, piece | after,
 			   type | (in ? TRB_ISP : 0) | (left > piece ? TRB_CHAIN : 0));

@@ -9,7 +9,7 @@
 #include "xhcid.h"
 
 #define STEP_NS 1000000u
-#define WAIT_NS 5000000000ull
+#define WAIT_TICKS 50
 #define MOST_SCRATCHPADS 1024
 #define MOST_PAGE_SHIFT 4 /* 64 KiB */
 
@@ -20,7 +20,7 @@ uint32_t controller_status(struct controller *c)
 
 static int wait_status(struct controller *c, uint32_t mask, uint32_t value)
 {
-	uint64_t end = pcidipc_loop_now(c->loop) + WAIT_NS;
+	uint64_t end = pcidipc_loop_now(c->loop) + WAIT_TICKS * c->tick_ns;
 	uint32_t status = controller_status(c);
 
 	while (status != UINT32_MAX && (status & mask) != value) {
@@ -47,7 +47,7 @@ static int halt(struct controller *c)
 
 static int reset(struct controller *c)
 {
-	uint64_t end = pcidipc_loop_now(c->loop) + WAIT_NS;
+	uint64_t end = pcidipc_loop_now(c->loop) + WAIT_TICKS * c->tick_ns;
 	uint32_t command;
 
 	pcidipc_write32(&c->bar, c->op + OP_USBCMD, USBCMD_RESET);
@@ -56,7 +56,7 @@ static int reset(struct controller *c)
 		command = pcidipc_read32(&c->bar, c->op + OP_USBCMD);
 		if (command == UINT32_MAX)
 			return -ENODEV;
-		if (pcidipc_loop_now(c->loop) >= end)
+		if (command & USBCMD_RESET && pcidipc_loop_now(c->loop) >= end)
 			return -ETIMEDOUT;
 	} while (command & USBCMD_RESET);
 	return wait_status(c, USBSTS_NOT_READY, 0);
@@ -171,6 +171,11 @@ static bool is_qemu(const struct controller *c)
 	return info->vendor == 0x1b36 && info->device == 0x000d;
 }
 
+bool controller_reaches(const struct controller *c, uint64_t iova, uint64_t bytes)
+{
+	return c->hcc & HCC_AC64 || (iova <= UINT32_MAX && bytes <= (1ull << 32) - iova);
+}
+
 static int map_function(struct controller *c)
 {
 	int ret = pcidipc_pci_map(c->pci, 0, &c->bar);
@@ -181,7 +186,12 @@ static int map_function(struct controller *c)
 		ret = pcidipc_pci_enable(c->pci, true, true);
 	if (!ret)
 		ret = read_parameters(c);
-	return ret ? ret : pcidipc_dma_create(c->pci, DMA_BYTES, &c->dma);
+	if (!ret)
+		ret = pcidipc_dma_create(c->pci, DMA_BYTES, &c->dma);
+	if (!ret && !controller_reaches(c, c->dma.iova, DMA_BYTES))
+		return refuse(c, "it reaches 32 bits of address, but its memory is at",
+			      c->dma.iova);
+	return ret;
 }
 
 static void program(struct controller *c)
@@ -210,6 +220,8 @@ int controller_start(struct controller *c)
 
 	if (!ret)
 		ret = capability_hand_off(c);
+	if (!ret) /* before that nothing may be written */
+		ret = wait_status(c, USBSTS_NOT_READY, 0);
 	if (!ret)
 		ret = halt(c);
 	if (!ret)
@@ -261,8 +273,14 @@ void controller_lost(struct controller *c, int code)
 	for (unsigned i = 1; i <= MAX_SLOTS; i++)
 		if (c->slots[i])
 			device_fail(c->slots[i]);
-	for (unsigned i = 1; i <= MAX_SLOTS; i++)
-		if (c->slots[i])
-			interfaces_remove(c->slots[i]);
+	for (unsigned i = 1; i <= MAX_SLOTS; i++) {
+		struct device *dev = c->slots[i];
+
+		if (!dev)
+			continue;
+		dev->tasks++; /* its port's task would free it meanwhile */
+		interfaces_remove(dev);
+		dev->tasks--;
+	}
 	pcidipc_loop_stop(c->loop, code);
 }

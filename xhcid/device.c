@@ -61,7 +61,7 @@ static int enable_slot(struct device *dev)
 	if (ret != CC_SUCCESS) {
 		pcidipc_warn("%s: %s: Enable Slot: %s", c->address, dev->path,
 			     ret < 0 ? strerror(-ret) : completion_name((unsigned)ret));
-		return ret < 0 ? ret : completion_error((unsigned)ret);
+		return command_error(ret);
 	}
 	if (!slot || slot > c->nslots || c->slots[slot]) {
 		pcidipc_warn("%s: %s: Enable Slot gave slot %u, of %u, which cannot be", c->address,

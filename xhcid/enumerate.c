@@ -25,6 +25,14 @@ static int read_exactly(struct device *dev, unsigned type, unsigned index, void 
 	return (unsigned)ret == bytes ? 0 : refuse(dev, "a descriptor is shorter than it says");
 }
 
+/* What each speed allows; only full speed leaves a choice (USB 2.0, 5.5.3; USB 3.2, 9.6.1). */
+static bool packet_size_fits(uint8_t speed, unsigned packet)
+{
+	if (speed == SPEED_FULL)
+		return packet == 8 || packet == 16 || packet == 32 || packet == 64;
+	return packet == (speed >= SPEED_SUPER ? 512u : speed == SPEED_HIGH ? 64u : 8u);
+}
+
 /* bMaxPacketSize0, which is in the first eight bytes (USB 2.0, 9.6.1). */
 static int read_packet_size(struct device *dev)
 {
@@ -36,7 +44,7 @@ static int read_packet_size(struct device *dev)
 		return ret;
 	if (dev->speed >= SPEED_SUPER)
 		packet = packet < 16 ? 1u << packet : 0;
-	if (packet != 8 && packet != 16 && packet != 32 && packet != 64 && packet != 512)
+	if (!packet_size_fits(dev->speed, packet))
 		return refuse(dev, "its bMaxPacketSize0 is wrong");
 	if (packet == dev->endpoints[1]->info.packet)
 		return 0;

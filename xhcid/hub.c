@@ -12,6 +12,7 @@
 #define MS 1000000u
 #define MAX_HUB_PORTS 15 /* what a route string can name */
 #define MAX_ERRORS 5
+#define BITMAP 64 /* bytes of the status change endpoint that we take */
 
 #define HUB_CLASS 0x20u /* bmRequestType: class request to the hub */
 #define PORT_CLASS 0x23u
@@ -118,19 +119,21 @@ int hub_port_state(struct port *port, struct port_state *state)
 	bool super = is_super(port->hub);
 	uint8_t raw[4];
 	uint16_t status, change;
+	unsigned link;
 	int ret = control_run(port->hub, &setup, raw);
 
 	if (ret != (int)sizeof(raw))
 		return ret < 0 ? ret : -EPROTO;
 	status = descriptor_u16(raw);
 	change = descriptor_u16(raw + 2);
+	link = status >> 5 & 15;
 	*state = (struct port_state){
 		.connected = status & 1,
 		.enabled = status & 2,
 		.overcurrent = status & 8,
 		.resetting = status & 16,
 		.powered = status & (super ? 1u << 9 : 1u << 8),
-		.inactive = super && (status >> 5 & 15) == LINK_INACTIVE,
+		.inactive = super && (link == LINK_INACTIVE || link == LINK_COMPLIANCE),
 		.connect_changed = change & 1,
 		.enable_changed = !super && change & 2,
 		.overcurrent_changed = change & 8,
@@ -158,12 +161,14 @@ static void post(struct hub *hub)
 {
 	struct stream *s = &hub->status->streams[0];
 	struct controller *c = hub->device->controller;
-	struct pcidipc_segment segment = {pcidipc_dma_iova(&c->dma, hub->bitmap), 2};
+	/* a whole packet, for hubs with more ports than we look at */
+	uint32_t packet = hub->status->info.packet, bytes = packet < BITMAP ? packet : BITMAP;
+	struct pcidipc_segment segment = {pcidipc_dma_iova(&c->dma, hub->bitmap), bytes};
 
 	if (hub->stopping || hub->device->gone || !transfer_ready(s, 1))
 		return;
-	hub->td = (struct td){.done = status_done, .bytes = 2};
-	transfer_write(s, &segment, 1, 2, false);
+	hub->td = (struct td){.done = status_done, .bytes = bytes};
+	transfer_write(s, &segment, 1, bytes, false);
 	transfer_queue(s, &hub->td, 1, 0);
 	transfer_flush(c);
 }
@@ -253,10 +258,10 @@ static int find_status(struct hub *hub)
 		    !(ep->info.address & 0x80))
 			continue;
 		hub->status = ep;
-		hub->bitmap = pcidipc_pool_alloc(dev->controller->dma.pool, 64, 64);
+		hub->bitmap = pcidipc_pool_alloc(dev->controller->dma.pool, BITMAP, 64);
 		if (!hub->bitmap)
 			return -ENOMEM;
-		memset(pcidipc_buf_ptr(hub->bitmap), 0, 64);
+		memset(pcidipc_buf_ptr(hub->bitmap), 0, BITMAP);
 		return 0;
 	}
 	return -EPROTO;

@@ -175,6 +175,18 @@ static const char *why_gone(const struct port *port, const struct port_state *st
 	return port->again ? "it has to be enumerated anew" : NULL;
 }
 
+/* A link that failed before anything was seen there sees nothing until it is reset warmly. */
+static void revive(struct port *port)
+{
+	if (port->revived >= TRIES)
+		return;
+	port->revived++;
+	if (port->hub)
+		hub_port_reset(port, true);
+	else
+		rootport_reset(port, true);
+}
+
 static void look(struct port *port)
 {
 	struct port_state state;
@@ -196,6 +208,10 @@ static void look(struct port *port)
 	port->again = false;
 	if (!state.connected || state.connect_changed)
 		port->given_up = false;
+	if (!state.connected && state.inactive)
+		revive(port);
+	else
+		port->revived = 0;
 	if (state.connected && !state.overcurrent && !port->device && !port->given_up)
 		attach(port);
 }

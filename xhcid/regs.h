@@ -13,8 +13,9 @@
 #define CAP_DBOFF 0x14u
 #define CAP_RTSOFF 0x18u
 
-#define HCC_CSZ (1u << 2) /* 64-byte contexts */
-#define HCC_PPC (1u << 3) /* ports have power switches */
+#define HCC_AC64 (1u << 0) /* 64-bit addresses */
+#define HCC_CSZ (1u << 2)  /* 64-byte contexts */
+#define HCC_PPC (1u << 3)  /* ports have power switches */
 
 /* Host Controller Operational Registers (5.4). */
 #define OP_USBCMD 0x00u
@@ -76,7 +77,7 @@
 #define LEGACY_BIOS_OWNED (1u << 16)
 #define LEGACY_OS_OWNED (1u << 24)
 #define LEGACY_CTLSTS 4u	    /* bytes behind */
-#define LEGACY_SMI_KEEP 0x1ffe1feu  /* reserved bits of it, written back */
+#define LEGACY_SMI_KEEP 0x1fee1feeu /* reserved bits of it, written back */
 #define LEGACY_SMI_CLEAR (7u << 29) /* events, written as 1 to clear */
 #define XECP_PROTOCOL 2u
 #define PROTOCOL_NAME 0x20425355u /* "USB " */

@@ -73,5 +73,6 @@ uint16_t ring_commit(struct ring *ring, uint16_t n)
 
 void ring_skip(struct ring *ring, uint16_t from, uint16_t to, bool cycle)
 {
-	put_link(ring, from, ring_address(ring, to), cycle);
+	/* where what is skipped goes round the end, so does the cycle bit */
+	put_link(ring, from, ring_address(ring, to), cycle | (to < from ? TRB_TOGGLE : 0));
 }

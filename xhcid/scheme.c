@@ -229,7 +229,15 @@ static void close_session(struct pcidipc_session *session)
 
 static int pool_attach(struct pcidipc_session *session, struct pcidipc_pool_view *pool)
 {
-	return pcidipc_pci_pool_attach(interface_of(session)->device->controller->pci, pool);
+	struct controller *c = interface_of(session)->device->controller;
+	int ret = pcidipc_pci_pool_attach(c->pci, pool);
+
+	if (ret || controller_reaches(c, pool->iova, pool->bytes))
+		return ret;
+	pcidipc_warn("%s: a pool at %#llx: it reaches 32 bits of address", c->address,
+		     (unsigned long long)pool->iova);
+	pcidipc_pci_pool_detach(c->pci, pool);
+	return -ERANGE;
 }
 
 static int pool_map(struct pcidipc_session *session, struct pcidipc_pool_view *pool,

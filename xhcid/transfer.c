@@ -36,7 +36,7 @@ unsigned transfer_count(const struct pcidipc_segment *segments, unsigned n, bool
 }
 
 /* TD Size (4.11.2.4): how many packets come after this TRB. */
-static uint32_t packets_left(uint32_t packet, uint32_t bytes, uint32_t done)
+uint32_t transfer_packets_left(uint32_t packet, uint32_t bytes, uint32_t done)
 {
 	uint32_t total = (bytes + packet - 1) / packet, sent = done / packet;
 	uint32_t left = done == bytes ? 0 : total - sent;
@@ -60,7 +60,7 @@ void transfer_write(struct stream *s, const struct pcidipc_segment *segments, un
 
 			done += piece;
 			ring_write(&s->ring, at++, iova,
-				   piece | packets_left(info->packet, bytes, done),
+				   piece | transfer_packets_left(info->packet, bytes, done),
 				   flags | (!last	  ? TRB_CHAIN
 					    : zero_packet ? 0
 							  : TRB_IOC));
@@ -187,7 +187,7 @@ static uint32_t moved_until(const struct stream *s, const struct td *td, int ind
 {
 	uint32_t sum = 0;
 
-	for (int i = td->first; i <= index; i++)
+	for (int i = td->first + td->control; i <= index; i++) /* the setup packet is not data */
 		sum += le32toh(s->ring.trbs[i].status) & TRB_LENGTH_MASK;
 	sum = left < sum ? sum - left : 0;
 	return sum < td->bytes ? sum : td->bytes;
@@ -196,9 +196,7 @@ static uint32_t moved_until(const struct stream *s, const struct td *td, int ind
 static void control_event(struct stream *s, struct td *td, int index, uint32_t left)
 {
 	if (index < td->first + td->count - 1) { /* a short data stage; the status stage follows */
-		uint32_t moved = moved_until(s, td, index, left);
-
-		td->moved = moved > 8 ? moved - 8 : 0; /* without the setup packet */
+		td->moved = moved_until(s, td, index, left);
 		td->shortened = true;
 		return;
 	}
@@ -229,14 +227,22 @@ static void failure(struct stream *s, struct td *td, unsigned code)
 	pcidipc_log_ratelimited(code == CC_STALL ? PCIDIPC_DEBUG : PCIDIPC_INFO,
 				"%s: %s: endpoint %#x: %s", ep->device->controller->address,
 				ep->device->path, ep->info.address, completion_name(code));
-	if (ep->dci != 1) {
+	if (ep->dci != 1)
 		ep->halted = true;
+	if (ep->dci != 1 || !td)
 		endpoint_cancel(ep, NULL, -ECANCELED);
-	}
 	if (td)
 		td->cancel = (int16_t)completion_error(code);
 	ep->wanted = true;
 	endpoint_service_soon(ep);
+}
+
+/* By itself: an error that names no transfer of ours stops the endpoint all the same. */
+static bool has_stopped(const struct endpoint *ep)
+{
+	unsigned state = endpoint_state(ep);
+
+	return state == EP_HALTED || state == EP_ERROR;
 }
 
 static struct stream *stream_of(struct endpoint *ep, uint64_t address)
@@ -272,7 +278,7 @@ static void stream_event(struct stream *s, int index, const struct trb *event)
 	}
 	while (td && !contains(td, index))
 		td = td->next;
-	if (td && code != CC_SUCCESS && code != CC_SHORT_PACKET) {
+	if (code != CC_SUCCESS && code != CC_SHORT_PACKET && (td || has_stopped(s->endpoint))) {
 		failure(s, td, code);
 		return;
 	}
@@ -308,6 +314,10 @@ void transfer_event(struct controller *c, const struct trb *event)
 	index = s ? ring_index(&s->ring, event->parameter) : -1;
 	if (index >= 0 && !(event->control & TRB_EVENT_DATA)) {
 		stream_event(s, index, event);
+		return;
+	}
+	if (ep && has_stopped(ep)) {
+		failure(&ep->streams[0], NULL, event->status >> 24);
 		return;
 	}
 	pcidipc_log_ratelimited(PCIDIPC_WARNING,

@@ -4,23 +4,39 @@
  * are ended by stopping their endpoint; commands by aborting them (xHCI 1.2, 4.6.1.2); a controller
  * that does not even abort is given up.
  */
+#include <endian.h>
 #include <errno.h>
 #include <pcidipc/log.h>
 
 #include "xhcid.h"
 
 #define STEP_NS 1000000u
-#define ABORT_NS 5000000000ull
+#define ABORT_TICKS 50
+
+/*
+ * Both halves must hold a pointer that can be gone on from: the controller may stop between the two
+ * writes, and takes the second one then.
+ */
+static void write_abort(struct controller *c)
+{
+	unsigned index = c->commands.dequeue % COMMAND_ENTRIES;
+
+	while (!c->waiting[index])
+		index = (index + 1) % COMMAND_ENTRIES;
+	controller_write64(c, c->op + OP_CRCR,
+			   ring_address(&c->commands, (uint16_t)index) | CRCR_ABORT |
+				   (le32toh(c->commands.trbs[index].control) & CRCR_CYCLE));
+}
 
 static void abort_commands(struct controller *c)
 {
-	uint64_t end = pcidipc_loop_now(c->loop) + ABORT_NS;
+	uint64_t end = pcidipc_loop_now(c->loop) + ABORT_TICKS * c->tick_ns;
 	unsigned before = c->ncommands;
 	uint32_t crcr;
 
 	pcidipc_warn("%s: a command does not end: aborting it", c->address);
 	c->aborting = true;
-	controller_write64(c, c->op + OP_CRCR, CRCR_ABORT);
+	write_abort(c);
 	while ((crcr = pcidipc_read32(&c->bar, c->op + OP_CRCR)) & CRCR_RUNNING) {
 		if (crcr == UINT32_MAX || c->dead || pcidipc_loop_now(c->loop) >= end)
 			break;

@@ -104,7 +104,8 @@ struct port {
 	bool again;   /* the device has to be enumerated anew */
 	bool busy;    /* its task runs */
 	bool overcurrent;
-	bool given_up; /* what is plugged in cannot be used */
+	bool given_up;	 /* what is plugged in cannot be used */
+	uint8_t revived; /* warm resets of a link with nothing at its end */
 	struct device *device;
 };
 
@@ -221,6 +222,8 @@ void controller_stop(struct controller *c);
 /* The controller is gone: end everything with -ENODEV, stop the loop with `code`. */
 void controller_lost(struct controller *c, int code);
 uint32_t controller_status(struct controller *c);
+/* Can it address that? Some have 32 bits for it. */
+bool controller_reaches(const struct controller *c, uint64_t iova, uint64_t bytes);
 static inline void controller_write64(struct controller *c, uint64_t at, uint64_t value)
 {
 	pcidipc_write32(&c->bar, at, (uint32_t)value);
@@ -242,6 +245,8 @@ int command_run(struct controller *c, uint64_t parameter, uint32_t status, uint3
 		uint8_t *slot);
 /* The same, 0 or an errno, and a failure is logged. */
 int command_check(struct controller *c, const char *what, uint64_t parameter, uint32_t control);
+/* What command_run returned, as 0 or -errno. */
+int command_error(int ret);
 void command_event(struct controller *c, const struct trb *event);
 void commands_fail(struct controller *c);
 int completion_error(unsigned code);
@@ -297,6 +302,8 @@ void transfer_event(struct controller *c, const struct trb *event);
 void transfer_flush(struct controller *c);
 /* How many TRBs the segments take. */
 unsigned transfer_count(const struct pcidipc_segment *segments, unsigned n, bool zero_packet);
+/* The TD Size field of the TRB with which `done` of `bytes` have been said. */
+uint32_t transfer_packets_left(uint32_t packet, uint32_t bytes, uint32_t done);
 /* Write them as one transfer descriptor. */
 void transfer_write(struct stream *s, const struct pcidipc_segment *segments, unsigned n,
 		    uint32_t bytes, bool zero_packet);
