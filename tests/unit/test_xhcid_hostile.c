@@ -174,6 +174,7 @@ static void test_command_codes(void)
 			if (code == CC_RING_STOPPED)
 				continue;
 			begin();
+			CU_ASSERT_EQUAL_FATAL(start(), 0);
 			m.answer[types[i]] = (uint8_t)code;
 			model_plug(1, SPEED_SUPER);
 			UNTIL(c->ports[1].given_up || m.announced);
