@@ -193,6 +193,39 @@ static void test_unplug(void)
 	CU_ASSERT_TRUE(reads(1, 3, 9, 0));
 }
 
+static bool plug(const char *driver, const char *id, const char *port)
+{
+	return monitor_do(&rig,
+			  "\"execute\":\"device_add\",\"arguments\":{\"driver\":\"%s\",\"id\":"
+			  "\"%s\",\"bus\":\"x.0\",\"port\":\"%s\"}",
+			  driver, id, port);
+}
+
+/* A hub in a hub, and what is in that, into the same port again and again, beside transfers. */
+static void test_nested_hubs(void)
+{
+	for (unsigned i = 0; i < 5; i++) {
+		size_t mark = rig_mark(&rig);
+
+		CU_ASSERT_TRUE(plug("usb-hub", "outer", "4"));
+		CU_ASSERT_TRUE(plug("usb-hub", "inner", "4.1"));
+		CU_ASSERT_TRUE(plug("usb-tablet", "tablet", "4.1.2"));
+		CU_ASSERT_TRUE(reads(0, i, 900, 0));
+		CU_ASSERT_TRUE(RIG_UNTIL(rig_logged_since(&rig, mark, "2-4.1.2: 0627:0001")));
+		if (i & 1) {
+			CU_ASSERT_TRUE(monitor_do(
+				&rig,
+				"\"execute\":\"device_del\",\"arguments\":{\"id\":\"tablet\"}"));
+			CU_ASSERT_TRUE(
+				RIG_UNTIL(rig_logged_since(&rig, mark, "2-4.1.2: unplugged")));
+		}
+		CU_ASSERT_TRUE(monitor_do(
+			&rig, "\"execute\":\"device_del\",\"arguments\":{\"id\":\"outer\"}"));
+		CU_ASSERT_TRUE(RIG_UNTIL(rig_logged_since(&rig, mark, "2-4: unplugged")));
+		CU_ASSERT_TRUE(reads(1, i, 90, 0));
+	}
+}
+
 /* Which driver is whose is a matter of who was first. UAS has four endpoints, BOT two. */
 static unsigned which(int fd)
 {
@@ -280,6 +313,7 @@ static CU_TestInfo tests[] = {
 	{"reset of a device", test_reset},
 	{"stop", test_stop},
 	{"a time limit", test_timeout},
+	{"hubs in a row, plugged in again and again", test_nested_hubs},
 	{"a driver dies", test_driver_dies},
 	{"unplugged in mid-transfer", test_unplug},
 	CU_TEST_INFO_NULL,

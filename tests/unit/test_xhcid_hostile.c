@@ -161,21 +161,22 @@ static void test_command_stuck(void)
 	finish();
 }
 
-/* Every command, answered by every code. */
+/* Every command, answered by codes of every kind. */
 static void test_command_codes(void)
 {
 	static const uint8_t types[] = {TRB_ENABLE_SLOT, TRB_ADDRESS_DEVICE, TRB_CONFIGURE_ENDPOINT,
 					TRB_DISABLE_SLOT, TRB_RESET_DEVICE};
 
-	for (unsigned i = 0; i < sizeof(types); i++)
-		for (unsigned code = 2; code < 256; code = code < 40 ? code + 1 : code + 43) {
-			struct interface *in;
+	static const uint8_t codes[] = {CC_TRB, CC_NO_SLOTS, CC_SHORT_PACKET, CC_STOPPED, 200};
 
-			if (code == CC_RING_STOPPED)
-				continue;
+	for (unsigned i = 0; i < sizeof(types); i++)
+		for (unsigned k = 0; k < sizeof(codes); k++) {
+			struct interface *in;
+			uint8_t code = codes[k];
+
 			begin();
 			CU_ASSERT_EQUAL_FATAL(start(), 0);
-			m.answer[types[i]] = (uint8_t)code;
+			m.answer[types[i]] = code;
 			model_plug(1, SPEED_SUPER);
 			UNTIL(c->ports[1].given_up || m.announced);
 			CU_ASSERT_EQUAL(c->ports[1].given_up, i < 2);
