@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The programs of examples/ do what they say, on a QEMU bus. The last line is "examples: N passed, N failed". Environment: B.
+# The programs of examples/ do what they say, on a QEMU bus; so do the commands that README.md and docs/driver-guide.md give
+# to try it. The last line is "examples: N passed, N failed". Environment: B.
 set -u
 
 cd "$(dirname "$0")/../.." || exit 1
@@ -14,6 +15,9 @@ failed=0
 
 clean_up()
 {
+	for left in "$dir"/*/*.pid; do
+		[ ! -e "$left" ] || kill "$(cat "$left")"
+	done
 	[ -z "$pcid" ] || { kill "$pcid" && wait "$pcid"; } 2>/dev/null
 	rm -rf "$dir"
 }
@@ -64,6 +68,28 @@ stop_pcid()
 	kill "$pcid" && wait "$pcid"
 	pcid=
 }
+
+# file, heading, what must be printed: the commands of the first block there, as they stand; but all is made already, and
+# the runtime directory must not be one that others use too
+follow()
+{
+	place=$dir/$(basename "$1")
+	mkdir "$place"
+	ln -s "$B" "$place/build"
+	ln -s "$PWD/examples" "$place/"
+	awk -v heading="## $2" '$0 == heading {on = 1} on && /^```/ {fences++; next} fences == 1' "$1" |
+		grep -v '^make' | sed "s|=/tmp/[a-z-]*\$|=$place/run|" >"$place/commands"
+	prints "$1, $2" "$3" sh -c "cd '$place' && { sh -e commands 2>said || cat said; } | grep -x '$3'"
+	tries=0
+	while [ -e "$(echo "$place"/*.pid)" ] && [ $tries -lt 300 ]; do
+		tries=$((tries + 1))
+		sleep 0.1
+	done
+	prints "$1, $2: pcid has ended" "" sh -c "ls '$place' | grep pid$ || true"
+}
+
+follow README.md "Use it" hello
+follow docs/driver-guide.md "Run it" 120
 
 driver_dir=$B/examples
 start_pcid examples/edu.conf -device edu
