@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * DMA that the IOMMU refused. VFIO does not tell of it; the kernel's log does, so that is read
- * (/dev/kmsg), from now on. Intel:  DMAR: [DMA Write NO_PASID] Request device [00:02.0] fault addr
- * 0x123000 [fault reason 0x05] PTE Write ... AMD:    ... AMD-Vi: Event logged [IO_PAGE_FAULT
- * domain=0x000d address=0x123000 flags=0x0020], after the device's name
+ * (/dev/kmsg), from now on.
+ *
+ * Intel: DMAR: [DMA Write NO_PASID] Request device [00:02.0] fault addr 0x123000
+ *        [fault reason 0x05] PTE Write access is not set
+ * AMD:   vfio-pci 0000:00:02.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000d
+ *        address=0x123000 flags=0x0020]
+ *
+ * Much of the log is not the kernel's own words: a USB stick's name is in it. So a message must
+ * begin as the above do.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,60 +23,75 @@
 #include "vfio.h"
 
 #define RECORD_BYTES 8192 /* more than the kernel gives at a time */
+#define INTEL "DMAR: [DMA "
+#define AMD " AMD-Vi: Event logged [IO_PAGE_FAULT "
 
 struct vfio_faults {
 	struct vfio_bus *bus;
 	struct pcidipc_watch watch;
 };
 
-struct parsed {
-	unsigned segment, bus, dev, fn;
-	unsigned long long iova;
-	bool write;
-	const char *reason;
-};
-
-static bool parse_intel(char *text, struct parsed *p)
+/* "00:02.0", or with the segment in front. */
+static bool parse_device(const char *text, struct vfio_fault *p)
 {
-	char *at = strstr(text, "DMAR: [DMA ");
-	char *device = at ? strstr(at, "Request device [") : NULL;
-	char *reason;
+	if (sscanf(text, "%x:%x:%x.%x", &p->segment, &p->bus, &p->dev, &p->fn) == 4)
+		return true;
+	p->segment = 0;
+	return sscanf(text, "%x:%x.%x", &p->bus, &p->dev, &p->fn) == 3;
+}
 
-	if (!device)
+/* What follows `name` in `text`, or NULL. */
+static const char *after(const char *text, const char *name)
+{
+	const char *at = text ? strstr(text, name) : NULL;
+
+	return at ? at + strlen(name) : NULL;
+}
+
+/* Some kernels tell a PASID between device and address. */
+static bool parse_intel(const char *text, struct vfio_fault *p)
+{
+	const char *device = after(text, "Request device [");
+	const char *address = after(device, "fault addr ");
+	const char *reason = after(address, "[fault reason ");
+
+	if (strncmp(text, INTEL, strlen(INTEL)) || !address || !parse_device(device, p) ||
+	    sscanf(address, "%llx", &p->iova) != 1)
 		return false;
-	p->write = !strncmp(at + 11, "Write", 5);
-	/* "[00:02.0]", or with the segment in front */
-	if (sscanf(device, "Request device [%x:%x:%x.%x] fault addr %llx", &p->segment, &p->bus,
-		   &p->dev, &p->fn, &p->iova) != 5) {
-		p->segment = 0;
-		if (sscanf(device, "Request device [%x:%x.%x] fault addr %llx", &p->bus, &p->dev,
-			   &p->fn, &p->iova) != 4)
-			return false;
-	}
-	reason = strstr(device, "[fault reason ");
-	reason = reason ? strchr(reason, ']') : NULL;
-	p->reason = reason ? reason + 1 + strspn(reason + 1, " ") : NULL;
+	p->write = !strncmp(text + strlen(INTEL), "Write", 5);
+	p->reason = after(reason, "] ");
 	return true;
 }
 
-static bool parse_amd(char *text, struct parsed *p)
+/* A driver's name, the device's, and what it is about. */
+static bool parse_amd(const char *text, struct vfio_fault *p)
 {
-	char *event = strstr(text, "IO_PAGE_FAULT");
-	char *address = event ? strstr(event, "address=") : NULL;
-	char *flags = event ? strstr(event, "flags=") : NULL;
-	char *device = strchr(text, ';');
+	const char *device = strchr(text, ' ');
+	const char *event = device ? strchr(device + 1, ' ') : NULL;
+	const char *address = after(event, "address="), *flags = after(address, "flags=");
 
-	while (device && sscanf(device, "%*[; a-zA-Z-]%x:%x:%x.%x", &p->segment, &p->bus, &p->dev,
-				&p->fn) != 4)
-		device = strchr(device + 1, ' ');
-	if (!device || !address || sscanf(address, "address=%llx", &p->iova) != 1)
+	if (!event || strncmp(event, AMD, strlen(AMD)) || !parse_device(device + 1, p) || !flags ||
+	    sscanf(address, "%llx", &p->iova) != 1)
 		return false;
-	p->write = flags && strtoul(flags + 6, NULL, 16) & 0x20;
+	p->write = strtoul(flags, NULL, 16) & 0x20;
 	p->reason = "page fault";
 	return true;
 }
 
-static void tell(struct vfio_bus *bus, const struct parsed *p)
+/* "6,339,5140900,-;text\n key=value\n". The first number is the level and, from bit 3 on, who
+ * speaks: 0 is the kernel. */
+bool vfio_fault_parse(char *record, struct vfio_fault *p)
+{
+	char *text = strchr(record, ';'), *end = text ? strchr(text, '\n') : NULL;
+
+	if (!text || strtoul(record, NULL, 10) >> 3)
+		return false;
+	if (end)
+		*end = '\0';
+	return parse_intel(text + 1, p) || parse_amd(text + 1, p);
+}
+
+static void tell(struct vfio_bus *bus, const struct vfio_fault *p)
 {
 	struct pcid_fault fault = {.iova = p->iova, .write = p->write, .reason = p->reason};
 	struct pcid_function *f;
@@ -82,12 +103,12 @@ static void tell(struct vfio_bus *bus, const struct parsed *p)
 		bus->bus.event(&bus->bus, PCID_FUNCTION_FAULT, f, &fault);
 }
 
-/* "6,339,5140900,-;text\n key=value\n": one record per read. */
+/* One record per read. */
 static void logged(struct pcidipc_watch *watch, unsigned events)
 {
 	struct vfio_faults *faults = pcidipc_container_of(watch, struct vfio_faults, watch);
-	char text[RECORD_BYTES], *end;
-	struct parsed p = {0};
+	char text[RECORD_BYTES];
+	struct vfio_fault p = {0};
 	ssize_t n = read(watch->fd, text, sizeof(text) - 1);
 
 	(void)events;
@@ -96,10 +117,7 @@ static void logged(struct pcidipc_watch *watch, unsigned events)
 	if (n <= 0)
 		return; /* EPIPE: the log ran past us; the next read goes on */
 	text[n] = '\0';
-	end = strchr(text, '\n');
-	if (end)
-		*end = '\0';
-	if (parse_intel(text, &p) || parse_amd(text, &p))
+	if (vfio_fault_parse(text, &p))
 		tell(faults->bus, &p);
 }
 

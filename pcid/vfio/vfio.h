@@ -18,6 +18,7 @@
 
 #define VFIO_ADDRESS_BYTES 16 /* of "0000:00:03.0", as in struct pcid_function */
 #define VFIO_DRIVER_BYTES 64
+#define VFIO_DRIVER "vfio-pci"
 #define VFIO_VECTORS 64 /* as many as struct pcid_irqs holds */
 #define VFIO_NO_GROUP UINT32_MAX
 
@@ -250,6 +251,14 @@ void vfio_request_end(struct pcid_function *f);
 
 /* ---- fault.c: what the IOMMU refused, from the kernel's log ---- */
 
+struct vfio_fault {
+	unsigned segment, bus, dev, fn;
+	unsigned long long iova;
+	bool write;
+	const char *reason; /* in the record, or NULL */
+};
+/* Does a record of /dev/kmsg tell of one? It is cut at its first line's end. */
+bool vfio_fault_parse(char *record, struct vfio_fault *fault);
 int vfio_faults_start(struct vfio_bus *bus);
 void vfio_faults_stop(struct vfio_bus *bus);
 
