@@ -102,7 +102,17 @@ static void gone(struct vfio_bus *bus, const char *address)
 	bus->bus.event(&bus->bus, PCID_FUNCTION_GONE, f, NULL);
 }
 
-/* "bind": somebody has given vfio-pci a function that was here already. */
+/* Somebody has given vfio-pci a function that was here already. What was given to another driver is
+ * that one's, also if the configuration names it. */
+static void bound(struct vfio_bus *bus, const char *address)
+{
+	char driver[VFIO_DRIVER_BYTES];
+
+	vfio_sysfs_driver(address, driver);
+	if (!strcmp(driver, VFIO_DRIVER))
+		arrived(bus, address);
+}
+
 static void told(struct pcidipc_watch *watch, unsigned events)
 {
 	struct vfio_hotplug *h = pcidipc_container_of(watch, struct vfio_hotplug, watch);
@@ -111,8 +121,10 @@ static void told(struct pcidipc_watch *watch, unsigned events)
 	const char *address = device ? udev_device_get_sysname(device) : NULL;
 
 	(void)events;
-	if (action && address && (!strcmp(action, "add") || !strcmp(action, "bind")))
+	if (action && address && !strcmp(action, "add"))
 		arrived(h->bus, address);
+	else if (action && address && !strcmp(action, "bind"))
+		bound(h->bus, address);
 	else if (action && address && !strcmp(action, "remove"))
 		gone(h->bus, address);
 	if (device)

@@ -16,7 +16,6 @@
 
 #include "vfio.h"
 
-#define VFIO_PCI "vfio-pci"
 #define NONE "-" /* no driver, in the state file */
 
 /* ---- what the configuration names ---- */
@@ -53,7 +52,7 @@ static bool named(struct pcid_function *f)
 
 static bool is_vfio(const char *driver)
 {
-	return !strcmp(driver, VFIO_PCI);
+	return !strcmp(driver, VFIO_DRIVER);
 }
 
 bool vfio_offered(struct pcid_function *f)
@@ -227,7 +226,7 @@ static int rebind(struct pcid_function *f, bool bound)
 	char driver[VFIO_DRIVER_BYTES];
 	int ret;
 
-	ret = step_of(f, "driver_override", VFIO_PCI);
+	ret = step_of(f, "driver_override", VFIO_DRIVER);
 	if (!ret && bound)
 		ret = step_of(f, "driver/unbind", f->address);
 	if (!ret)
@@ -245,7 +244,7 @@ static int take(struct pcid_function *f, const char *driver)
 	struct vfio_hold hold;
 	int ret;
 
-	if (access("/sys/bus/pci/drivers/" VFIO_PCI, F_OK)) {
+	if (access("/sys/bus/pci/drivers/" VFIO_DRIVER, F_OK)) {
 		pcidipc_err("%s: refused: the kernel's driver vfio-pci is not loaded", f->address);
 		return -EPERM;
 	}
