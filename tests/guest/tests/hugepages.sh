@@ -3,6 +3,7 @@
 . /tests/lib.sh
 take 0000:00:02.0
 start_pcid
+await pcidctl disk info nvme0n1
 for when in advise never; do
 	echo $when >/sys/kernel/mm/transparent_hugepage/shmem_enabled
 	/tests/huge nvme0n1 >/tmp/facts 2>&1 || true

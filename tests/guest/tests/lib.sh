@@ -60,7 +60,7 @@ await()
 	done
 }
 
-# Returns when pcid is ready. Its messages are in /tmp/pcid.log, and on the console.
+# Returns when pcid is ready, which on a busy host may be before the disks are there: who needs one awaits it. Its messages are in /tmp/pcid.log, and on the console.
 start_pcid()
 {
 	grep -q ^driver $conf 2>/dev/null || use_nvmed
@@ -120,6 +120,7 @@ load()
 {
 	end_load
 	rm -f /tmp/load
+	await pcidctl disk info $1
 	while pcidctl disk read $1 --output /dev/null --bytes 8M 2>/tmp/load.last; do
 		echo >>/tmp/load
 	done &
@@ -152,6 +153,7 @@ load_went_on()
 load_until_error()
 {
 	rm -f /tmp/victim.times
+	await pcidctl disk info $1
 	while pcidctl disk read $1 --output /dev/null --bytes 8M; do
 		echo >>/tmp/victim.times
 	done >/tmp/victim 2>&1 &

@@ -6,6 +6,7 @@ modprobe nvme
 await has_disk 0000:00:02.0
 take 0000:00:02.0
 start_pcid
+await pcidctl disk info nvme0n1
 [ "$(driver_of 0000:00:02.0)" = vfio-pci ]
 [ "$(driver_of 0000:00:03.0)" = nvme ]
 pcidctl list

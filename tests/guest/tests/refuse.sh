@@ -30,6 +30,7 @@ expect "0000:00:03.0: refused: the kernel uses its disk $disk: it is mounted on 
 [ "$(grep -c 0000:00:03.0 /tmp/pcid.log)" -eq 2 ] || fail "a refusal is told once, and that nothing was started"
 dd if=/dev/zero of=/tmp/mnt/file bs=1M count=4 2>/dev/null
 sync
+await pcidctl disk info nvme0n1
 pcidctl disk read nvme0n1 --output /dev/null --bytes 1M
 
 # two functions behind a conventional bridge

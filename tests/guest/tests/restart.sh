@@ -6,6 +6,7 @@ modprobe nvme
 await has_disk 0000:00:02.0
 take 0000:00:02.0
 start_pcid
+await pcidctl disk info nvme0n1
 driver_pid()
 {
 	pcidctl drivers --json | tr ',{' '\n\n' | sed -n 's/.*"pid": *\([0-9][0-9]*\).*/\1/p' | head -1
@@ -38,6 +39,7 @@ cat /tmp/victim
 [ "$(driver_of 0000:00:02.0)" = vfio-pci ]
 ! is_master 0000:00:02.0 || fail "it may access memory still"
 start_pcid
+await pcidctl disk info nvme0n1
 pcidctl disk read nvme0n1 --output /dev/null --bytes 8M
 stop_pcid
 is_as_before 0000:00:02.0 nvme

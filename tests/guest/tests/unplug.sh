@@ -4,6 +4,7 @@
 . /tests/lib.sh
 take 0000:00:02.0
 start_pcid
+await pcidctl disk info nvme0n1
 pcidctl disk read nvme0n1 --output /dev/null --bytes 4M
 echo 1 >/sys/bus/pci/devices/0000:00:02.0/remove
 await grep -q '0000:00:02.0: gone' /tmp/pcid.log
