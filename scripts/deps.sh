@@ -19,7 +19,6 @@ libseccomp-dev  build hdr:seccomp.h
 libpci-dev      build hdr:pci/pci.h
 libusb-1.0-0-dev build hdr:libusb-1.0/libusb.h
 libudev-dev     build hdr:libudev.h
-libusb-1.0-0-dev build hdr:libusb-1.0/libusb.h
 pci.ids         build any:/usr/share/misc/pci.ids,/usr/share/hwdata/pci.ids,/usr/share/pci.ids
 qemu-system-x86 build cmd:qemu-system-x86_64
 g++             check cmd:g++
