@@ -148,7 +148,7 @@ static CU_SuiteInfo suites[] = {
 
 int main(int argc, char **argv)
 {
-	const struct bad_driver driver = {hostile_driver, "@/told", "restart_limit = 0"};
+	const struct bad_driver driver = {hostile_driver, "@/told", "restart_limit = 0 sandbox = \"no\""};
 
 	return bad_main_with(argc, argv, suites, &driver);
 }
