@@ -58,7 +58,7 @@ struct block {
 
 static void put(struct capture *cap, const void *data, size_t bytes)
 {
-	if (!cap->write_error && fwrite(data, 1, bytes, cap->to) != bytes)
+	if (bytes && !cap->write_error && fwrite(data, 1, bytes, cap->to) != bytes)
 		cap->write_error = -errno;
 }
 
