@@ -313,10 +313,8 @@ static void lost(struct pcidipc_consumer *consumer, int error, void *arg)
 
 static int run(struct capture *cap)
 {
-	int ret = pcidipc_loop_create(0, &cap->loop);
+	int ret = watch_signals(cap);
 
-	if (!ret)
-		ret = watch_signals(cap);
 	if (!ret)
 		ret = pcidipc_consumer_attach_loop(cap->bus->ring, cap->loop, lost, cap);
 	for (unsigned i = 0; i < BUFFERS && !ret; i++) {
@@ -384,9 +382,11 @@ static int report(const struct capture *cap)
 	return ctl_print_json(cap->ctl, o);
 }
 
-static int capture(const struct ctl *ctl, struct usb_bus *bus, const struct ringabi_usb_port *port)
+/* `loop` outlives the connection to the bus, which it drives. */
+static int capture(const struct ctl *ctl, struct usb_bus *bus, const struct ringabi_usb_port *port,
+		   struct pcidipc_loop *loop)
 {
-	struct capture cap = {.ctl = ctl, .bus = bus, .slot = port ? port->slot : 0};
+	struct capture cap = {.ctl = ctl, .bus = bus, .slot = port ? port->slot : 0, .loop = loop};
 	int ret, code;
 
 	if (port && !port->slot)
@@ -398,6 +398,8 @@ static int capture(const struct ctl *ctl, struct usb_bus *bus, const struct ring
 	put_beginning(&cap);
 	put_descriptors(&cap);
 	ret = run(&cap);
+	pcidipc_watch_remove(&cap.signals);
+	pcidipc_timer_cancel(&cap.timer);
 	if (fclose(cap.to) && !cap.write_error)
 		cap.write_error = -errno;
 	if (ret)
@@ -430,6 +432,7 @@ int cmd_usb_capture(struct ctl *ctl)
 	const struct ringabi_usb_port *port;
 	struct json_object *services;
 	struct usb_bus *list, *bus;
+	struct pcidipc_loop *loop = NULL;
 	size_t count;
 	int code = usb_find(ctl, &services, &list, &count);
 
@@ -439,8 +442,11 @@ int cmd_usb_capture(struct ctl *ctl)
 	if (!code && bus->error)
 		code = ctl_fail(ctl, CTL_FAILED, bus->error, "%s: %s", usb_bus_name(bus),
 				error_text(bus->error));
-	if (!code)
-		code = capture(ctl, bus, port);
+	if (!code && pcidipc_loop_create(0, &loop))
+		code = ctl_fail(ctl, CTL_FAILED, -ENOMEM, "no memory to capture with");
+	else if (!code)
+		code = capture(ctl, bus, port, loop);
 	usb_free(services, list, count);
+	pcidipc_loop_destroy(loop);
 	return code;
 }
