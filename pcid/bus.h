@@ -60,7 +60,7 @@ struct pcid_function {
 	uint8_t header_type;		/* without the multi-function bit: 0 device, 1 bridge */
 	uint8_t secondary, subordinate; /* bridges: bus numbers below */
 	uint16_t config_bytes;		/* 256 or 4096 */
-	uint8_t dma_bits; /* addresses the function can reach; 64 unless the bus knows less */
+	uint8_t dma_bits; /* of the addresses it can reach: 64, or less when its driver says so */
 	uint32_t group;	  /* IOMMU group: functions with the same number share a domain */
 	struct pcid_function *parent; /* the bridge above, or NULL */
 	struct pcid_bar bars[PCID_BARS];

@@ -62,14 +62,10 @@ struct pcid_irq {
 
 /* ---- what waits ---- */
 
-struct pcid_queue {
-	struct pcidipc_request *first, *last;
-};
-
 /* What pcid keeps in each request's private memory. */
 struct pcid_pending {
 	struct pcid_read read;
-	struct pcid_queue *queue; /* the queue that it waits in, or NULL */
+	struct pcidipc_queue *queue; /* the queue that it waits in, or NULL */
 };
 
 struct pcid_driver {
@@ -111,8 +107,8 @@ struct pcid_driver {
 	/* the PCI scheme: pciserve.c */
 	struct pcidipc_scheme scheme;
 	struct pcidipc_session *session; /* once it said hello */
-	struct pcid_queue slow;		 /* for the worker task */
-	struct pcid_queue parked;	 /* until the bus takes more */
+	struct pcidipc_queue slow;	 /* for the worker task */
+	struct pcidipc_queue parked;	 /* until the bus takes more */
 	bool working;
 	struct pcidipc_task_mutex bus_lock; /* around what changes the function's state */
 	bool resetting;			    /* registers and masks wait */
@@ -184,8 +180,8 @@ void pcid_output_close(struct pcid_output *output);
 /* ---- pciserve.c, pciserve_slow.c, pciserve_config.c, pciserve_message.c ---- */
 
 void pcid_scheme_init(struct pcid_driver *d);
-void pcid_queue_push(struct pcid_queue *queue, struct pcidipc_request *request);
-struct pcidipc_request *pcid_queue_pop(struct pcid_queue *queue);
+void pcid_queue_push(struct pcidipc_queue *queue, struct pcidipc_request *request);
+struct pcidipc_request *pcid_queue_pop(struct pcidipc_queue *queue);
 /* The bus takes writes again: go on with what was parked. */
 void pcid_parked_run(struct pcid_driver *d);
 struct ringabi_pci_arg pcid_request_arg(const struct pcidipc_request *request);

@@ -26,32 +26,22 @@ static struct pcid_driver *driver_of(struct pcidipc_request *rq)
 	return pcidipc_session_scheme(rq->session)->driver;
 }
 
-void pcid_queue_push(struct pcid_queue *queue, struct pcidipc_request *rq)
+void pcid_queue_push(struct pcidipc_queue *queue, struct pcidipc_request *rq)
 {
 	pending_of(rq)->queue = queue;
-	rq->next = NULL;
-	if (queue->last)
-		queue->last->next = rq;
-	else
-		queue->first = rq;
-	queue->last = rq;
+	pcidipc_queue_push(queue, rq);
 }
 
-struct pcidipc_request *pcid_queue_pop(struct pcid_queue *queue)
+struct pcidipc_request *pcid_queue_pop(struct pcidipc_queue *queue)
 {
-	struct pcidipc_request *rq = queue->first;
+	struct pcidipc_request *rq = pcidipc_queue_pop(queue);
 
-	if (!rq)
-		return NULL;
-	queue->first = rq->next;
-	if (!queue->first)
-		queue->last = NULL;
-	rq->next = NULL;
-	pending_of(rq)->queue = NULL;
+	if (rq)
+		pending_of(rq)->queue = NULL;
 	return rq;
 }
 
-static void queue_remove(struct pcid_queue *queue, struct pcidipc_request *rq)
+static void queue_remove(struct pcidipc_queue *queue, struct pcidipc_request *rq)
 {
 	struct pcidipc_request *before = NULL, *at = queue->first;
 
@@ -228,6 +218,19 @@ static int do_mask_all(struct pcid_driver *d, struct pcidipc_request *rq,
 	return ret;
 }
 
+/* ---- DMA ---- */
+
+static int do_dma_bits(struct pcid_driver *d, struct pcidipc_request *rq,
+		       const struct ringabi_pci_arg *arg)
+{
+	if (arg->value < RINGABI_PCI_MIN_DMA_BITS || arg->value > 64)
+		return refuse(d, rq, arg, -EINVAL, "its bits of address must be 24 to 64");
+	if (!pcidipc_list_empty(&d->pools))
+		return refuse(d, rq, arg, -EBUSY, "a pool is attached already");
+	d->function->dma_bits = (uint8_t)arg->value;
+	return 0;
+}
+
 /* ---- services and children ---- */
 
 static int do_unpublish(struct pcid_driver *d, struct pcidipc_request *rq,
@@ -316,6 +319,7 @@ static const struct command {
 	[RINGABI_PCI_UNPUBLISH & 0xff] = {do_unpublish, USES_INDEX | CHILD_TOO},
 	[RINGABI_PCI_CHILD_GONE & 0xff] = {do_child_gone, USES_INDEX},
 	[RINGABI_PCI_CONFINE & 0xff] = {do_confine, USES_VALUE | CHILD_TOO},
+	[RINGABI_PCI_DMA_BITS & 0xff] = {do_dma_bits, USES_VALUE},
 };
 
 static const struct command *find_command(const struct io_uring_sqe *sqe)
@@ -427,7 +431,7 @@ void pcid_parked_run(struct pcid_driver *d)
 /* Only what waits for its turn can be canceled: the rest is on its way to the device. */
 static int cancel(struct pcidipc_request *rq)
 {
-	struct pcid_queue *queue = pending_of(rq)->queue;
+	struct pcidipc_queue *queue = pending_of(rq)->queue;
 
 	if (rq->sqe.opcode != IORING_OP_URING_CMD || rq->sqe.cmd_op >> 8 != RINGABI_INTERFACE_PCI ||
 	    !queue)
@@ -449,6 +453,8 @@ static int opened(struct pcidipc_session *session, uint32_t open_flags)
 	if (open_flags || d->session)
 		return -EINVAL;
 	d->session = session;
+	if (d->function)
+		d->function->dma_bits = 64;
 	pcid_driver_wake(d);
 	return 0;
 }

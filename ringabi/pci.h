@@ -109,4 +109,12 @@ RINGABI_AT(ringabi_pci_arg, value, 8);
 #define RINGABI_PCI_LOCK_HIDDEN (1u << 3)   /* others of its user cannot trace it */
 #define RINGABI_PCI_LOCKS 0xfu
 
+/*
+ * DMA_BITS, value = how many address bits the device drives, RINGABI_PCI_MIN_DMA_BITS to 64: pools
+ * attached from then on lie below 2^value of its address space, or ATTACH_POOL gives -ENOSPC. 64
+ * until it is said. -EBUSY: a pool is attached already, and may lie higher.
+ */
+#define RINGABI_PCI_DMA_BITS RINGABI_PCI_CMD(17u)
+#define RINGABI_PCI_MIN_DMA_BITS 24u
+
 #endif

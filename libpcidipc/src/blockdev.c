@@ -21,19 +21,11 @@ struct pcidipc_blockdev {
 	uint16_t answers_index;
 };
 
-static int socket_path(const char *name, char *path)
+/* "nvme0n1" is short for "disk/nvme0n1". */
+static int service_name(const char *name, char *whole)
 {
-	const char *dir = getenv("PCID_RUNTIME_DIR");
-	int n;
+	int n = snprintf(whole, PATH_BYTES, "%s%s", strchr(name, '/') ? "" : "disk/", name);
 
-	if (!dir || !*dir)
-		dir = "/run/pcid";
-	if (name[0] == '/')
-		n = snprintf(path, PATH_BYTES, "%s", name);
-	else if (strchr(name, '/'))
-		n = snprintf(path, PATH_BYTES, "%s/%s", dir, name);
-	else
-		n = snprintf(path, PATH_BYTES, "%s/disk/%s", dir, name);
 	return n < PATH_BYTES ? 0 : -ENAMETOOLONG;
 }
 
@@ -110,7 +102,7 @@ int pcidipc_blockdev_open(const char *name, uint32_t open_flags, uint32_t depth,
 						 .sq_entries = depth};
 	struct pcidipc_blockdev *dev;
 	char path[PATH_BYTES];
-	int ret = socket_path(name, path);
+	int ret = service_name(name, path);
 
 	if (ret)
 		return ret;

@@ -49,7 +49,7 @@ static int handle(struct pcidipc_request *rq)
 	case IORING_OP_URING_CMD:
 		return block_command(rq);
 	default:
-		return block_refuse(rq, -EOPNOTSUPP, "no request of the block interface");
+		return pcidipc_refuse(rq, -EOPNOTSUPP, "no request of the block interface");
 	}
 }
 
@@ -140,7 +140,9 @@ static void fill_scheme(struct pcidipc_disk *disk)
 	disk->scheme = (struct pcidipc_scheme){
 		.name = disk->name,
 		.interface = RINGABI_INTERFACE_BLOCK,
-		.flags = PCIDIPC_SCHEME_MAP_POOLS | (disk->pool_map ? PCIDIPC_SCHEME_DMA : 0),
+		.flags = PCIDIPC_SCHEME_MAP_POOLS |
+			 (disk->pool_map || disk->pci ? PCIDIPC_SCHEME_DMA : 0),
+		.pci = disk->pci,
 		.max_sq_entries = disk->max_sq_entries,
 		.max_cq_entries = cq_entries(disk->max_sq_entries),
 		.max_sessions = disk->max_sessions,

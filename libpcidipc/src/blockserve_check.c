@@ -6,22 +6,6 @@
 
 #include "blockserve_internal.h"
 
-int block_refuse(struct pcidipc_request *rq, int error, const char *format, ...)
-{
-	static struct pcidipc_ratelimit limit;
-	char why[160];
-	va_list args;
-
-	if (!pcidipc_ratelimit(&limit))
-		return error;
-	va_start(args, format);
-	vsnprintf(why, sizeof(why), format, args);
-	va_end(args);
-	pcidipc_warn("%s: pid %d: opcode %u: %s (%s)", block_disk(rq)->name,
-		     pcidipc_session_pid(rq->session), rq->sqe.opcode, why, strerror(-error));
-	return error;
-}
-
 static bool power_of_two(uint32_t n)
 {
 	return n && !(n & (n - 1));
@@ -54,8 +38,8 @@ int block_check_unused(struct pcidipc_request *rq)
 	const struct io_uring_sqe *sqe = &rq->sqe;
 
 	if (sqe->fd || sqe->ioprio || sqe->rw_flags)
-		return block_refuse(rq, -EINVAL, "fd %d, ioprio %u and flags %#x must be 0",
-				    sqe->fd, sqe->ioprio, sqe->rw_flags);
+		return pcidipc_refuse(rq, -EINVAL, "fd %d, ioprio %u and flags %#x must be 0",
+				      sqe->fd, sqe->ioprio, sqe->rw_flags);
 	return 0;
 }
 
@@ -63,9 +47,9 @@ int block_check_unused(struct pcidipc_request *rq)
 int block_check_changes(struct pcidipc_request *rq)
 {
 	if (block_disk(rq)->info.flags & RINGABI_BLOCK_READ_ONLY)
-		return block_refuse(rq, -EROFS, "the disk is read-only");
+		return pcidipc_refuse(rq, -EROFS, "the disk is read-only");
 	if (pcidipc_session_open_flags(rq->session) & RINGABI_OPEN_READ_ONLY)
-		return block_refuse(rq, -EROFS, "it opened the disk read-only");
+		return pcidipc_refuse(rq, -EROFS, "it opened the disk read-only");
 	return 0;
 }
 
@@ -76,14 +60,14 @@ static int refuse_range(struct pcidipc_request *rq, uint64_t off, uint64_t bytes
 	if (info->flags & RINGABI_BLOCK_NO_MEDIUM)
 		return -ENOMEDIUM;
 	if (!bytes || (off | bytes) & (info->block_bytes - 1))
-		return block_refuse(
+		return pcidipc_refuse(
 			rq, -EINVAL,
 			"offset %llu and length %llu must be multiples of %u, length not 0",
 			(unsigned long long)off, (unsigned long long)bytes, info->block_bytes);
-	return block_refuse(rq, -ENOSPC,
-			    "offset %llu and length %llu reach beyond the disk's %llu bytes",
-			    (unsigned long long)off, (unsigned long long)bytes,
-			    (unsigned long long)info->bytes);
+	return pcidipc_refuse(rq, -ENOSPC,
+			      "offset %llu and length %llu reach beyond the disk's %llu bytes",
+			      (unsigned long long)off, (unsigned long long)bytes,
+			      (unsigned long long)info->bytes);
 }
 
 /* A range of the disk, in bytes as the client gives it, in blocks as the driver gets it. */
@@ -108,11 +92,11 @@ static int refuse_buffer(struct pcidipc_request *rq, int error, uint64_t addr, u
 	const struct pcidipc_pool_view *pool = pcidipc_session_pool(rq->session, rq->sqe.buf_index);
 
 	if (!pool)
-		return block_refuse(rq, error, "there is no pool %u", rq->sqe.buf_index);
-	return block_refuse(rq, error,
-			    "buffer %#llx of %llu bytes lies outside pool %u of %llu bytes",
-			    (unsigned long long)addr, (unsigned long long)bytes, rq->sqe.buf_index,
-			    (unsigned long long)pool->bytes);
+		return pcidipc_refuse(rq, error, "there is no pool %u", rq->sqe.buf_index);
+	return pcidipc_refuse(rq, error,
+			      "buffer %#llx of %llu bytes lies outside pool %u of %llu bytes",
+			      (unsigned long long)addr, (unsigned long long)bytes,
+			      rq->sqe.buf_index, (unsigned long long)pool->bytes);
 }
 
 /* Where a buffer lies for the device. PCIDIPC_PENDING: its pool has to grow first, the handler will
@@ -124,8 +108,8 @@ int block_reach(struct pcidipc_request *rq, uint64_t addr, uint64_t bytes,
 	int ret;
 
 	if (addr & (align - 1))
-		return block_refuse(rq, -EINVAL, "buffer %#llx is not aligned to %u",
-				    (unsigned long long)addr, align);
+		return pcidipc_refuse(rq, -EINVAL, "buffer %#llx is not aligned to %u",
+				      (unsigned long long)addr, align);
 	segment->bytes = bytes;
 	ret = pcidipc_request_reach(rq, rq->sqe.buf_index, addr, bytes, &segment->iova);
 	if (ret == -ENXIO || ret == -EFAULT)

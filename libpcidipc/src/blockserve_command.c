@@ -18,7 +18,7 @@ int block_flush(struct pcidipc_request *rq)
 
 	if (sqe->fd || sqe->ioprio || sqe->off || sqe->addr || sqe->len ||
 	    sqe->fsync_flags & ~IORING_FSYNC_DATASYNC)
-		return block_refuse(
+		return pcidipc_refuse(
 			rq, -EINVAL,
 			"FSYNC takes no range, no fd, and no flag but IORING_FSYNC_DATASYNC");
 	if (!(io->disk->info.flags & RINGABI_BLOCK_VOLATILE_CACHE))
@@ -34,8 +34,8 @@ int block_allocate(struct pcidipc_request *rq)
 	if (ret)
 		return ret;
 	if (rq->sqe.len != ZERO_RANGE && rq->sqe.len != PUNCH_HOLE)
-		return block_refuse(rq, -EOPNOTSUPP, "FALLOCATE mode %#x, it must be %#x or %#x",
-				    rq->sqe.len, ZERO_RANGE, PUNCH_HOLE);
+		return pcidipc_refuse(rq, -EOPNOTSUPP, "FALLOCATE mode %#x, it must be %#x or %#x",
+				      rq->sqe.len, ZERO_RANGE, PUNCH_HOLE);
 	ret = block_check_changes(rq);
 	if (ret)
 		return ret;
@@ -81,12 +81,13 @@ static int map_argument(struct pcidipc_request *rq, size_t bytes, void **address
 	int ret;
 
 	if (rq->sqe.len < bytes)
-		return block_refuse(rq, -EINVAL, "len %u, it must be %zu or more", rq->sqe.len,
-				    bytes);
+		return pcidipc_refuse(rq, -EINVAL, "len %u, it must be %zu or more", rq->sqe.len,
+				      bytes);
 	ret = pcidipc_request_map(rq, rq->sqe.buf_index, rq->sqe.addr, bytes, address);
 	if (ret)
-		return block_refuse(rq, ret, "no pool %u, or %zu bytes at %#llx lie outside of it",
-				    rq->sqe.buf_index, bytes, (unsigned long long)rq->sqe.addr);
+		return pcidipc_refuse(rq, ret,
+				      "no pool %u, or %zu bytes at %#llx lie outside of it",
+				      rq->sqe.buf_index, bytes, (unsigned long long)rq->sqe.addr);
 	return 0;
 }
 
@@ -134,16 +135,16 @@ static int check_passthrough(struct pcidipc_request *rq, const struct ringabi_bl
 	uint32_t most = block_largest(block_disk(rq));
 
 	if (p->kind != RINGABI_BLOCK_PT_NVME_ADMIN && p->kind != RINGABI_BLOCK_PT_SCSI)
-		return block_refuse(rq, -EINVAL, "pass-through of kind %u, it must be 1 or 2",
-				    p->kind);
+		return pcidipc_refuse(rq, -EINVAL, "pass-through of kind %u, it must be 1 or 2",
+				      p->kind);
 	if (p->flags || p->to_device > 1)
-		return block_refuse(
+		return pcidipc_refuse(
 			rq, -EINVAL,
 			"pass-through with flags %#x, to_device %u: they must be 0, and 0 or 1",
 			p->flags, p->to_device);
 	if (p->data_bytes > most)
-		return block_refuse(rq, -EINVAL, "pass-through of %u bytes, the limit is %u",
-				    p->data_bytes, most);
+		return pcidipc_refuse(rq, -EINVAL, "pass-through of %u bytes, the limit is %u",
+				      p->data_bytes, most);
 	return p->to_device ? block_check_changes(rq) : 0;
 }
 
@@ -171,7 +172,7 @@ static int passthrough(struct pcidipc_request *rq)
 	int ret;
 
 	if (!(pcidipc_session_flags(rq->session) & BLOCK_SESSION_ADMIN))
-		return block_refuse(rq, -EPERM, "pass-through, but not over the admin socket");
+		return pcidipc_refuse(rq, -EPERM, "pass-through, but not over the admin socket");
 	ret = map_argument(rq, sizeof(answer->passthrough), &at);
 	if (ret)
 		return ret;
@@ -217,7 +218,7 @@ int block_command(struct pcidipc_request *rq)
 	case RINGABI_BLOCK_PASSTHROUGH:
 		return passthrough(rq);
 	default:
-		return block_refuse(rq, -EOPNOTSUPP, "cmd_op %#x is none of the block interface",
-				    rq->sqe.cmd_op);
+		return pcidipc_refuse(rq, -EOPNOTSUPP, "cmd_op %#x is none of the block interface",
+				      rq->sqe.cmd_op);
 	}
 }

@@ -12,7 +12,7 @@
 #include <sys/uio.h>
 
 #define BLOCK_MAX_BYTES (1u << 30) /* of one request, where the driver sets no limit */
-#define BLOCK_SESSION_ADMIN (1u << 0)
+#define BLOCK_SESSION_ADMIN PCIDIPC_SESSION_ADMIN
 
 /* For a vectored request: the copy of the client's vector that is validated, and what became of it.
  */
@@ -44,9 +44,7 @@ static inline struct pcidipc_disk *block_disk(struct pcidipc_request *rq)
 	return block_session(rq->session)->disk;
 }
 
-/* blockserve_check.c. block_refuse logs, ratelimited, and returns `error`. */
-int block_refuse(struct pcidipc_request *rq, int error, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/* blockserve_check.c */
 int block_check_info(const struct pcidipc_disk *disk);
 int block_check_unused(struct pcidipc_request *rq);
 int block_check_changes(struct pcidipc_request *rq);

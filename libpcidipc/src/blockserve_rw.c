@@ -70,16 +70,16 @@ static int check_flags(struct pcidipc_request *rq, enum pcidipc_block_kind kind)
 	const struct io_uring_sqe *sqe = &rq->sqe;
 
 	if (sqe->fd || sqe->ioprio || sqe->rw_flags & ~RWF_DSYNC)
-		return block_refuse(rq, -EINVAL,
-				    "fd %d and ioprio %u must be 0, rw_flags %#x 0 or RWF_DSYNC",
-				    sqe->fd, sqe->ioprio, sqe->rw_flags);
+		return pcidipc_refuse(rq, -EINVAL,
+				      "fd %d and ioprio %u must be 0, rw_flags %#x 0 or RWF_DSYNC",
+				      sqe->fd, sqe->ioprio, sqe->rw_flags);
 	return kind == PCIDIPC_BLOCK_WRITE ? block_check_changes(rq) : 0;
 }
 
 static int refuse_length(struct pcidipc_request *rq, uint64_t bytes)
 {
-	return block_refuse(rq, -EINVAL, "%llu bytes in one request, the limit is %u",
-			    (unsigned long long)bytes, block_largest(block_disk(rq)));
+	return pcidipc_refuse(rq, -EINVAL, "%llu bytes in one request, the limit is %u",
+			      (unsigned long long)bytes, block_largest(block_disk(rq)));
 }
 
 /* ---- one buffer ---- */
@@ -112,8 +112,9 @@ static int copy_vector(struct pcidipc_request *rq, struct block_vector *vector)
 	int ret = pcidipc_request_map(rq, rq->sqe.buf_index, rq->sqe.addr, bytes, &from);
 
 	if (ret)
-		return block_refuse(rq, ret, "no pool %u, or the iovecs at %#llx lie outside of it",
-				    rq->sqe.buf_index, (unsigned long long)rq->sqe.addr);
+		return pcidipc_refuse(rq, ret,
+				      "no pool %u, or the iovecs at %#llx lie outside of it",
+				      rq->sqe.buf_index, (unsigned long long)rq->sqe.addr);
 	pcidipc_copy_once(vector->iov, from, bytes);
 	return 0;
 }
@@ -130,9 +131,9 @@ static int add_up(struct pcidipc_request *rq, const struct block_vector *vector,
 		uint64_t bytes = vector->iov[i].iov_len;
 
 		if (!bytes || bytes & (disk->info.block_bytes - 1))
-			return block_refuse(rq, -EINVAL,
-					    "iov_len %llu must be a multiple of %u, not 0",
-					    (unsigned long long)bytes, disk->info.block_bytes);
+			return pcidipc_refuse(rq, -EINVAL,
+					      "iov_len %llu must be a multiple of %u, not 0",
+					      (unsigned long long)bytes, disk->info.block_bytes);
 		if (bytes > block_largest(disk) - *total)
 			return refuse_length(rq, bytes);
 		*total += bytes;
@@ -182,8 +183,8 @@ int block_rw_vectored(struct pcidipc_request *rq, enum pcidipc_block_kind kind)
 	if (ret)
 		return ret;
 	if (!rq->sqe.len || rq->sqe.len > RINGABI_BLOCK_MAX_IOV)
-		return block_refuse(rq, -EINVAL, "%u iovecs, it must be 1 to %u", rq->sqe.len,
-				    RINGABI_BLOCK_MAX_IOV);
+		return pcidipc_refuse(rq, -EINVAL, "%u iovecs, it must be 1 to %u", rq->sqe.len,
+				      RINGABI_BLOCK_MAX_IOV);
 	vector = take_vector(block_session(rq->session));
 	if (!vector)
 		return -ENOMEM;

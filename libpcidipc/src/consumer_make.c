@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Consumers: making them, their memory, what can be asked of them. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -92,6 +93,23 @@ int pcidipc_consumer_adopt(int channel, const struct pcidipc_consumer_params *pa
 	return -ENOMEM;
 }
 
+const char *pcidipc_runtime_dir(void)
+{
+	const char *dir = getenv("PCID_RUNTIME_DIR");
+
+	return dir && *dir ? dir : "/run/pcid";
+}
+
+/* NULL: no memory. */
+static char *socket_path(const char *path)
+{
+	char *whole;
+
+	if (*path == '/')
+		return strdup(path);
+	return asprintf(&whole, "%s/%s", pcidipc_runtime_dir(), path) < 0 ? NULL : whole;
+}
+
 int pcidipc_consumer_open(const char *path, const struct pcidipc_consumer_params *params,
 			  struct pcidipc_consumer **out)
 {
@@ -100,8 +118,8 @@ int pcidipc_consumer_open(const char *path, const struct pcidipc_consumer_params
 
 	if (!c)
 		return -ENOMEM;
-	c->path = strdup(path);
-	channel = c->path ? pcidipc_channel_connect(path) : -ENOMEM;
+	c->path = socket_path(path);
+	channel = c->path ? pcidipc_channel_connect(c->path) : -ENOMEM;
 	if (channel >= 0)
 		return setup(c, channel, out);
 	consumer_free(c);

@@ -84,8 +84,7 @@ int pcidipc_listen(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int
 
 	if (!l)
 		return -ENOMEM;
-	if (!scheme->sessions.next)
-		pcidipc_list_init(&scheme->sessions);
+	session_prepare_scheme(scheme);
 	l->loop = loop;
 	l->scheme = scheme;
 	l->session_flags = session_flags;

@@ -226,6 +226,11 @@ struct pcidipc_consumer *pcidipc_pci_consumer(struct pcidipc_pci *pci)
 	return pci->consumer;
 }
 
+struct pcidipc_loop *pcidipc_pci_loop(const struct pcidipc_pci *pci)
+{
+	return pci->loop;
+}
+
 const struct pcidipc_pci_info *pcidipc_pci_info(const struct pcidipc_pci *pci)
 {
 	return &pci->info;

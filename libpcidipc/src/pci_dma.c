@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* DMA memory: a driver's own, mapped whole, and its clients' pools, forwarded and mapped as they
  * are used. */
-#include <pcidipc/scheme.h>
-
 #include "pci_internal.h"
 
 static int map_range(struct pcidipc_pci *pci, uint16_t index, uint64_t offset, uint64_t bytes)
@@ -27,6 +25,12 @@ static int map_all(struct pcidipc_pci *pci, uint16_t index, uint64_t bytes)
 				left < RINGABI_POOL_CHUNK ? left : RINGABI_POOL_CHUNK);
 	}
 	return ret;
+}
+
+int pcidipc_pci_dma_bits(struct pcidipc_pci *pci, unsigned bits)
+{
+	return pci_call(pci, RINGABI_PCI_DMA_BITS, (struct ringabi_pci_arg){.value = bits}, 0,
+			NULL);
 }
 
 int pcidipc_dma_create(struct pcidipc_pci *pci, uint64_t bytes, struct pcidipc_dma *dma)

@@ -4,6 +4,7 @@
 #define PCI_INTERNAL_H
 
 #include <pcidipc/pci.h>
+#include <pcidipc/scheme.h>
 
 #define PCI_BARS 6
 
@@ -23,6 +24,8 @@ int pci_call(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg ar
 /* Map every region now, and let nothing be mapped later. */
 void pci_map_all(struct pcidipc_pci *pci);
 void pci_unmap_all(struct pcidipc_pci *pci);
+/* Have the scheme forward its pools to scheme->pci, unless it says what else to do with them. */
+void pci_forward_pools(struct pcidipc_scheme *scheme);
 void pci_post(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr);
 
 #endif

@@ -300,6 +300,13 @@ static int check_range(struct pcidipc_request *rq, uint32_t index, uint64_t offs
 	return 0;
 }
 
+static inline bool must_grow(const struct pcidipc_session *s, const struct pcidipc_pool_view *pool,
+			     uint64_t offset, uint64_t bytes)
+{
+	return s->scheme->pool_map && !range_mapped(pool, offset / RINGABI_POOL_CHUNK,
+						    (offset + bytes - 1) / RINGABI_POOL_CHUNK);
+}
+
 int pcidipc_request_reach(struct pcidipc_request *rq, uint32_t index, uint64_t offset,
 			  uint64_t bytes, uint64_t *iova)
 {
@@ -308,12 +315,27 @@ int pcidipc_request_reach(struct pcidipc_request *rq, uint32_t index, uint64_t o
 
 	if (ret || !bytes)
 		return ret;
-	if (rq->session->scheme->pool_map &&
-	    !range_mapped(pool, offset / RINGABI_POOL_CHUNK,
-			  (offset + bytes - 1) / RINGABI_POOL_CHUNK))
+	if (must_grow(rq->session, pool, offset, bytes))
 		return park(rq, pool, offset, bytes);
 	*iova = pool->iova + offset;
 	return 0;
+}
+
+int pcidipc_request_await_reach(struct pcidipc_request *rq, uint32_t index, uint64_t offset,
+				uint64_t bytes, uint64_t *iova)
+{
+	struct pcidipc_session *s = rq->session;
+	struct pcidipc_pool_view *pool;
+	int ret = check_range(rq, index, offset, bytes, &pool);
+
+	if (ret)
+		return pcidipc_refuse(rq, ret, "%llu bytes at %#llx are not in pool %u",
+				      (unsigned long long)bytes, (unsigned long long)offset, index);
+	if (bytes && must_grow(s, pool, offset, bytes))
+		ret = grow(s, pcidipc_container_of(pool, struct session_pool, view), offset, bytes);
+	if (!ret)
+		*iova = pool->iova + offset;
+	return ret;
 }
 
 int pcidipc_request_map(struct pcidipc_request *rq, uint32_t index, uint64_t offset, uint64_t bytes,

@@ -11,6 +11,8 @@
 
 #include "users.h"
 
+#define SCHEME_ENTRIES 64 /* of a scheme that does not say */
+#define SCHEME_SESSIONS 64
 #define SESSION_BUDGET 32     /* requests taken per session and turn: nobody starves the others */
 #define SESSION_MAX_PACKETS 8 /* unanswered messages that a consumer may have */
 
@@ -139,6 +141,8 @@ void control_drop(struct pcidipc_session *s);
 int session_make_ring(struct pcidipc_session *s, uint32_t sq, uint32_t cq, int *fd);
 /* session.c */
 struct pcidipc_users *scheme_users(struct pcidipc_scheme *scheme);
+/* What it leaves out gets its default. */
+void session_prepare_scheme(struct pcidipc_scheme *scheme);
 void session_expect_hello(struct pcidipc_session *s);
 void session_publish(struct pcidipc_session *s);
 void session_publish_soon(struct pcidipc_session *s);

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "pci_internal.h"
 #include "scheme_internal.h"
 #include "spin.h"
 
@@ -187,10 +188,18 @@ int session_make_ring(struct pcidipc_session *s, uint32_t sq, uint32_t cq, int *
 
 /* ---- beginning ---- */
 
-static void prepare_scheme(struct pcidipc_scheme *scheme)
+void session_prepare_scheme(struct pcidipc_scheme *scheme)
 {
 	if (!scheme->sessions.next)
 		pcidipc_list_init(&scheme->sessions);
+	if (!scheme->max_sq_entries)
+		scheme->max_sq_entries = SCHEME_ENTRIES;
+	if (!scheme->max_cq_entries)
+		scheme->max_cq_entries = 2 * scheme->max_sq_entries;
+	if (!scheme->max_sessions)
+		scheme->max_sessions = SCHEME_SESSIONS;
+	if (scheme->pci)
+		pci_forward_pools(scheme);
 }
 
 /* Half, so that there is always room for another user. */
@@ -220,6 +229,7 @@ int pcidipc_session_create(struct pcidipc_loop *loop, struct pcidipc_scheme *sch
 	if (!s)
 		goto fail;
 	memset(s, 0, bytes);
+	session_prepare_scheme(scheme);
 	s->scheme = scheme;
 	s->loop = loop;
 	s->channel = channel;
@@ -231,7 +241,6 @@ int pcidipc_session_create(struct pcidipc_loop *loop, struct pcidipc_scheme *sch
 	ret = pcidipc_watch_add(loop, &s->watch, channel, EPOLLIN, control_ready);
 	if (ret)
 		goto fail;
-	prepare_scheme(scheme);
 	pcidipc_list_insert_before(&scheme->sessions, &s->link);
 	scheme->nsessions++;
 	if (out)
@@ -387,7 +396,7 @@ void pcidipc_session_end(struct pcidipc_session *s, int error)
 
 void pcidipc_scheme_end_sessions(struct pcidipc_scheme *scheme)
 {
-	prepare_scheme(scheme);
+	session_prepare_scheme(scheme);
 	pcidipc_list_for_each(s, &scheme->sessions, struct pcidipc_session, link)
 		pcidipc_session_end(s, -ESHUTDOWN);
 	while (scheme->nsessions)
@@ -407,7 +416,7 @@ void pcidipc_session_event(struct pcidipc_session *s, uint32_t event)
 
 void pcidipc_scheme_event(struct pcidipc_scheme *scheme, uint32_t event)
 {
-	prepare_scheme(scheme);
+	session_prepare_scheme(scheme);
 	pcidipc_list_for_each(s, &scheme->sessions, struct pcidipc_session, link)
 		pcidipc_session_event(s, event);
 }

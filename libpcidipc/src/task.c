@@ -291,6 +291,27 @@ void pcidipc_task_sleep(uint64_t ns)
 	pcidipc_await(&sleeper.woken);
 }
 
+struct patience {
+	struct pcidipc_timer timer;
+	struct pcidipc_completion *completion;
+};
+
+static void patience_over(struct pcidipc_timer *timer)
+{
+	pcidipc_post(pcidipc_container_of(timer, struct patience, timer)->completion, -ETIMEDOUT);
+}
+
+int pcidipc_await_for(struct pcidipc_completion *completion, uint64_t ns)
+{
+	struct patience patience = {.completion = completion};
+	int ret;
+
+	pcidipc_timer_set(current->loop, &patience.timer, ns, patience_over);
+	ret = pcidipc_await(completion);
+	pcidipc_timer_cancel(&patience.timer);
+	return ret;
+}
+
 int pcidipc_task_wait_fd(int fd, unsigned events, uint64_t ns)
 {
 	struct sleeper sleeper = {0};

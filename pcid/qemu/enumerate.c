@@ -19,22 +19,6 @@
 
 /* ---- one function ---- */
 
-/* What a device cannot address, and no register tells. */
-static uint8_t dma_bits(uint16_t vendor, uint16_t device)
-{
-	static const struct {
-		uint16_t vendor, device;
-		uint8_t bits;
-	} narrow[] = {
-		{0x1234, 0x11e8, 28}, /* edu */
-	};
-
-	for (unsigned i = 0; i < sizeof(narrow) / sizeof(*narrow); i++)
-		if (narrow[i].vendor == vendor && narrow[i].device == device)
-			return narrow[i].bits;
-	return 64;
-}
-
 /*
  * The requester id that the IOMMU sees: a bridge to conventional PCI answers for all behind it,
  * with its own id, or, if it comes from PCI Express, as device 0 of its secondary bus.
@@ -74,7 +58,7 @@ static void fill_identity(struct qemu_function *qf, const uint32_t *config)
 	if (f->header_type == PCI_HEADER_TYPE_BRIDGE)
 		qf->high_window = (config[PCI_PREF_MEMORY_BASE / 4] & PCI_PREF_RANGE_TYPE_MASK) ==
 				  PCI_PREF_RANGE_TYPE_64;
-	f->dma_bits = dma_bits(f->vendor, f->device);
+	f->dma_bits = 64;
 	qf->alias = find_alias(qf);
 	f->group = qf->alias;
 }

@@ -16,10 +16,6 @@
 
 #include "vfio.h"
 
-#define EDU_VENDOR 0x1234 /* QEMU's teaching device reaches 28 bits */
-#define EDU_DEVICE 0x11e8
-#define EDU_BITS 28
-
 #define FILL                                                                                 \
 	(PCI_FILL_IDENT | PCI_FILL_BASES | PCI_FILL_SIZES | PCI_FILL_CLASS | PCI_FILL_CAPS | \
 	 PCI_FILL_EXT_CAPS | PCI_FILL_IO_FLAGS | PCI_FILL_CLASS_EXT | PCI_FILL_SUBSYS)
@@ -231,7 +227,7 @@ static struct pcid_function *take_function(struct vfio_bus *bus, struct pci_dev 
 	take_bars(f, d);
 	take_caps(f, d);
 	f->config_bytes = config_bytes(f);
-	f->dma_bits = f->vendor == EDU_VENDOR && f->device == EDU_DEVICE ? EDU_BITS : 64;
+	f->dma_bits = 64;
 	f->group = vfio_sysfs_group(f->address);
 	f->parent = find_parent(bus, f->address);
 	vfio_of(f)->pci = d;

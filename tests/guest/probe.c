@@ -130,7 +130,7 @@ static void edu_dma(void)
 	struct pcidipc_dma dma;
 	unsigned char *at;
 
-	if (pcidipc_dma_create(pci, 2 << 20, &dma)) {
+	if (pcidipc_pci_dma_bits(pci, 28) || pcidipc_dma_create(pci, 2 << 20, &dma)) {
 		fact(false, "DMA memory");
 		return;
 	}

@@ -63,7 +63,7 @@ static void test_malformed(void)
 
 	core_begin();
 	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CMD(0), 0, 0, 0, 0), -EOPNOTSUPP);
-	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CMD(17), 0, 0, 0, 0), -EOPNOTSUPP);
+	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CMD(18), 0, 0, 0, 0), -EOPNOTSUPP);
 	CU_ASSERT_EQUAL(core_request(RINGABI_PCI_CMD(255), 0, 0, 0, 0), -EOPNOTSUPP);
 	CU_ASSERT_EQUAL(core_request(RINGABI_CMD_OP(RINGABI_INTERFACE_BLOCK, 1), 0, 0, 0, 0),
 			-EOPNOTSUPP);
@@ -314,6 +314,32 @@ static int map(uint16_t index, uint64_t offset, uint32_t bytes)
 				   .buf_index = index};
 
 	return pcidipc_call(pcidipc_pci_consumer(pci), &sqe, NULL);
+}
+
+static void dma_bits(struct core_rig *r, void *arg)
+{
+	*(unsigned *)arg = r->driver->function->dma_bits;
+}
+
+/* What the function's device can address is its driver's to say, and until it has a pool. */
+static void test_dma_bits(void)
+{
+	struct pcidipc_dma dma;
+	unsigned bits;
+
+	core_begin();
+	CU_ASSERT_EQUAL(pcidipc_pci_dma_bits(pci, 23), -EINVAL);
+	CU_ASSERT_EQUAL(pcidipc_pci_dma_bits(pci, 65), -EINVAL);
+	core_rig_call(&rig, dma_bits, &bits);
+	CU_ASSERT_EQUAL(bits, 64);
+	CU_ASSERT_EQUAL(pcidipc_pci_dma_bits(pci, 28), 0);
+	core_rig_call(&rig, dma_bits, &bits);
+	CU_ASSERT_EQUAL(bits, 28);
+	CU_ASSERT_EQUAL(pcidipc_dma_create(pci, 4 * MIB, &dma), 0);
+	CU_ASSERT_EQUAL(pcidipc_pci_dma_bits(pci, 32), -EBUSY);
+	pcidipc_dma_destroy(pci, &dma);
+	CU_ASSERT_EQUAL(pcidipc_pci_dma_bits(pci, 64), 0);
+	core_finish();
 }
 
 static void test_pools(void)
@@ -695,6 +721,7 @@ static CU_TestInfo tests[] = {
 	{"a bus that is full", test_back_pressure},
 	{"a driver that goes while its writes wait", test_parked_at_the_end},
 	{"canceling what waits", test_cancel_parked},
+	{"bits of DMA addresses", test_dma_bits},
 	{"pools and their quota", test_pools},
 	{"nothing after the end", test_nothing_after_the_end},
 	{"reset before unmapping", test_pools_at_the_end},

@@ -193,6 +193,8 @@ static int claim(struct pcid_function *f)
 {
 	int ret = ops()->claim(f);
 
+	if (f->vendor == 0x1234)
+		f->dma_bits = 28; /* as its driver would have it */
 	return ret ? ret : ops()->enable(f, true, true);
 }
 
@@ -735,7 +737,7 @@ static void edu_dma(void)
 	struct pcid_function *f = EDU(0);
 	struct memory m;
 
-	CU_ASSERT_EQUAL(f->dma_bits, 28);
+	CU_ASSERT_EQUAL(f->dma_bits, 64); /* no register tells */
 	CU_ASSERT_EQUAL(claim(f), 0);
 	CU_ASSERT_EQUAL(memory_attach(&m, f, MIB(64), MIB(64)), 0);
 	CU_ASSERT(m.pool.iova && m.pool.iova + MIB(64) <= 1u << 28);

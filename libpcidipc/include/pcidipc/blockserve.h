@@ -59,6 +59,7 @@ struct pcidipc_disk {
 	uint32_t io_bytes;
 	uint32_t session_bytes;
 	void *driver;
+	struct pcidipc_pci *pci; /* its pools are forwarded to pcid; else the functions below */
 
 	/* Start one; 0 or -errno at once, or PCIDIPC_PENDING and pcidipc_block_complete later. Must
 	 * not block. */

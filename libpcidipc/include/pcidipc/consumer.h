@@ -31,10 +31,13 @@ struct pcidipc_consumer_params {
 				 rules; 0: 10 s */
 };
 
+/* Where pcid's sockets are: $PCID_RUNTIME_DIR, or /run/pcid. */
+const char *pcidipc_runtime_dir(void);
 /*
- * Connect to the service socket at `path` and set a ring up; blocks until the producer has answered
- * (a driver that is being restarted included). Errors: connect's, the producer's refusal, -EPROTO,
- * -ENOMEM.
+ * Connect to the service socket at `path`, or to the service of that name in the runtime directory
+ * ("calc/edu0") where it does not begin with a slash, and set a ring up; blocks until the producer
+ * has answered (a driver that is being restarted included). Errors: connect's, the producer's
+ * refusal, -EPROTO, -ENOMEM.
  */
 int pcidipc_consumer_open(const char *path, const struct pcidipc_consumer_params *params,
 			  struct pcidipc_consumer **consumer);

@@ -37,12 +37,19 @@ int pcidipc_pci_open(struct pcidipc_loop *loop, struct pcidipc_pci **pci);
 int pcidipc_pci_adopt(struct pcidipc_loop *loop, int channel, struct pcidipc_pci **pci);
 void pcidipc_pci_close(struct pcidipc_pci *pci);
 struct pcidipc_consumer *pcidipc_pci_consumer(struct pcidipc_pci *pci);
+struct pcidipc_loop *pcidipc_pci_loop(const struct pcidipc_pci *pci);
 const struct pcidipc_pci_info *pcidipc_pci_info(const struct pcidipc_pci *pci);
 /* RINGABI_EVENT_SHUTDOWN, _REMOVED. */
 void pcidipc_pci_on_event(struct pcidipc_pci *pci, void (*event)(uint32_t event, void *arg),
 			  void *arg);
 
 int pcidipc_pci_enable(struct pcidipc_pci *pci, bool decode, bool master);
+/*
+ * The last resort before buffers of requests that the device may still work on are given back: bus
+ * mastering goes off, decoding stays. If not even that works the process ends here (exit status 1),
+ * for then it is its end that makes pcid take the function back. Awaits inside a task.
+ */
+void pcidipc_pci_cut_off(struct pcidipc_pci *pci);
 int pcidipc_pci_reset(struct pcidipc_pci *pci);
 /* width: 1, 2, 4. */
 int pcidipc_pci_config_read(struct pcidipc_pci *pci, unsigned offset, unsigned width,
@@ -145,7 +152,31 @@ void pcidipc_pci_unmask_all(struct pcidipc_pci *pci);
  */
 int pcidipc_pci_mask_sync(struct pcidipc_pci *pci, unsigned vector, bool masked);
 
+/*
+ * One vector, handled in the manner of NAPI. When the interrupt comes the vector is masked,
+ * `handle` runs (no task: it must not await), and the vector is unmasked; an interrupt that comes
+ * meanwhile is kept, and comes then. One may come for nothing. For work that is done when handle
+ * returns: who polls rings until they are idle has a poller (loop.h), and masks by himself.
+ */
+struct pcidipc_irq {
+	void (*handle)(struct pcidipc_irq *irq);
+	/* the library's */
+	struct pcidipc_pci *pci;
+	struct pcidipc_vectors vectors;
+	struct pcidipc_watch watch;
+};
+/* Allocate the function's vector, the only one, and handle it. Errors: of alloc_vectors. */
+int pcidipc_irq_start(struct pcidipc_irq *irq, struct pcidipc_pci *pci,
+		      void (*handle)(struct pcidipc_irq *irq));
+
 /* ---- DMA ---- */
+
+/*
+ * The device drives only `bits` (24 to 64) bits of address: memory for it is to lie below 2^bits of
+ * its address space. Before the first pool; else -EBUSY. Where there is no room pools are refused
+ * with -ENOSPC.
+ */
+int pcidipc_pci_dma_bits(struct pcidipc_pci *pci, unsigned bits);
 
 /* A driver's own DMA memory: a pool, all of it mapped for the device at once. */
 struct pcidipc_dma {

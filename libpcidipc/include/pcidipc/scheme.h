@@ -15,7 +15,9 @@
 #include <pcidipc/ring.h>
 #include <pcidipc/users.h>
 
+struct pcidipc_pci;
 struct pcidipc_scheme;
+struct pcidipc_served;
 struct pcidipc_session;
 
 /* A consumer's pool, as the producer sees it. */
@@ -45,6 +47,7 @@ struct pcidipc_request {
 	uint8_t state;
 	uint8_t flags;
 	uint32_t reserved;
+	int (*task)(struct pcidipc_request *request); /* the library's */
 	_Alignas(64) unsigned char priv[]; /* scheme->request_bytes of the driver's own, not cleared
 					    */
 };
@@ -54,6 +57,8 @@ struct pcidipc_request {
 #define PCIDIPC_SCHEME_MAP_POOLS \
 	(1u << 0)		     /* map consumers' pools, for arguments that lie in them */
 #define PCIDIPC_SCHEME_DMA (1u << 1) /* pools must be made reachable by pool_map before use */
+
+#define PCIDIPC_SESSION_ADMIN (1u << 0) /* it came by the service's admin socket */
 
 /* What a client may do, if a scheme says nothing else. */
 #define PCIDIPC_SESSION_POOLS 16u
@@ -68,15 +73,18 @@ struct pcidipc_scheme {
 	uint32_t max_pools; /* per session, at most RINGABI_MAX_POOLS; 0: PCIDIPC_SESSION_POOLS */
 	uint64_t max_pool_bytes; /* of a session's pools together; 0: PCIDIPC_SESSION_POOL_BYTES */
 	uint32_t hello_ms;	 /* from a listener's accept to the hello; 0: PCIDIPC_HELLO_MS */
-	uint32_t max_sq_entries; /* powers of two */
-	uint32_t max_cq_entries;
-	uint32_t max_sessions; /* of all users */
+	uint32_t max_sq_entries; /* power of two; 0: 64 */
+	uint32_t max_cq_entries; /* power of two; 0: twice max_sq_entries */
+	uint32_t max_sessions;	 /* of all users; 0: 64 */
 	/* What one user may have of it, or of several schemes together. NULL: half of max_sessions,
 	 * and no limit for the rest. */
 	struct pcidipc_users *users;
 	uint32_t request_bytes; /* of priv */
 	uint32_t session_bytes; /* of pcidipc_session_priv, zeroed */
 	void *driver;
+	/* With PCIDIPC_SCHEME_DMA and without functions for pools below: pools are forwarded to
+	 * pcid over this, and reached by the driver's own device. */
+	struct pcidipc_pci *pci;
 
 	/* A consumer said hello. 0, or the -errno that it is refused with. Task. May be NULL. */
 	int (*open)(struct pcidipc_session *session, uint32_t open_flags);
@@ -109,6 +117,7 @@ struct pcidipc_scheme {
 	struct pcidipc_list sessions;
 	struct pcidipc_users own_users;
 	uint32_t nsessions;
+	struct pcidipc_served *served;
 };
 
 /* A listening socket that serves a scheme. `session_flags` are handed to sessions (e.g. admin). */
@@ -148,9 +157,29 @@ void pcidipc_session_event(struct pcidipc_session *session, uint32_t event);
 void pcidipc_scheme_event(struct pcidipc_scheme *scheme, uint32_t event);
 uint32_t pcidipc_scheme_sessions(const struct pcidipc_scheme *scheme);
 
+/* scheme->driver, of the scheme that the request came by. */
+static inline void *pcidipc_request_driver(const struct pcidipc_request *request)
+{
+	return pcidipc_session_scheme(request->session)->driver;
+}
+
 /* Answer a request that was PENDING. Its big[] goes along on rings that have it. Not from its own
  * handler. */
 void pcidipc_complete(struct pcidipc_request *request, int32_t res);
+
+/*
+ * For a handler to return: `error`, after a log line that says whose request it was and why not, by
+ * printf's rules. Rate-limited.
+ */
+int pcidipc_refuse(struct pcidipc_request *request, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/*
+ * For a handler to return: the request is handed to a task, which may await and whose result
+ * completes it. -ENOMEM. Tasks run side by side; where one at a time may, take a mutex.
+ */
+int pcidipc_request_task(struct pcidipc_request *request,
+			 int (*task)(struct pcidipc_request *request));
 
 /* The pool that `index` names, or NULL. */
 struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *session, uint32_t index);
@@ -164,9 +193,42 @@ struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *session, 
  */
 int pcidipc_request_reach(struct pcidipc_request *request, uint32_t index, uint64_t offset,
 			  uint64_t bytes, uint64_t *iova);
+/* The same inside the task that has the request (pcidipc_request_task): it awaits the mapping, and
+ * is never PENDING, and a range outside of the pool is told of in the log. -ECANCELED: the client
+ * went meanwhile. */
+int pcidipc_request_await_reach(struct pcidipc_request *request, uint32_t index, uint64_t offset,
+				uint64_t bytes, uint64_t *iova);
 /* The same for memory that this process itself reads or writes (needs PCIDIPC_SCHEME_MAP_POOLS). */
 int pcidipc_request_map(struct pcidipc_request *request, uint32_t index, uint64_t offset,
 			uint64_t bytes, void **address);
+
+/* ---- requests that wait in line; zero a queue before use ---- */
+
+struct pcidipc_queue {
+	struct pcidipc_request *first, *last;
+};
+static inline void pcidipc_queue_push(struct pcidipc_queue *queue, struct pcidipc_request *request)
+{
+	request->next = NULL;
+	if (queue->last)
+		queue->last->next = request;
+	else
+		queue->first = request;
+	queue->last = request;
+}
+/* Take the first one out, or NULL. */
+static inline struct pcidipc_request *pcidipc_queue_pop(struct pcidipc_queue *queue)
+{
+	struct pcidipc_request *request = queue->first;
+
+	if (!request)
+		return NULL;
+	queue->first = request->next;
+	if (!queue->first)
+		queue->last = NULL;
+	request->next = NULL;
+	return request;
+}
 
 struct pcidipc_session_stats {
 	uint64_t sqes;

@@ -28,6 +28,8 @@ struct pcidipc_completion {
 };
 /* Suspend the calling task until post. Returns res. One waiter. */
 int pcidipc_await(struct pcidipc_completion *completion);
+/* The same, but after `ns` it is posted with -ETIMEDOUT, and what comes later is ignored. */
+int pcidipc_await_for(struct pcidipc_completion *completion, uint64_t ns);
 void pcidipc_post(struct pcidipc_completion *completion, int32_t res);
 
 /* Suspend the calling task for `ns`. */
