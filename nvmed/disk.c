@@ -39,22 +39,6 @@ static void flush_session(struct pcidipc_session *s)
 		watchdog_start(p->controller);
 }
 
-static int pool_attach(struct pcidipc_session *s, struct pcidipc_pool_view *pool)
-{
-	return pcidipc_pci_pool_attach(namespace_of(s)->controller->pci, pool);
-}
-
-static int pool_map(struct pcidipc_session *s, struct pcidipc_pool_view *pool, uint64_t offset,
-		    uint64_t bytes)
-{
-	return pcidipc_pci_pool_map(namespace_of(s)->controller->pci, pool, offset, bytes);
-}
-
-static void pool_detach(struct pcidipc_session *s, struct pcidipc_pool_view *pool)
-{
-	pcidipc_pci_pool_detach(namespace_of(s)->controller->pci, pool);
-}
-
 /* Where Write Zeroes is missing the disk's flags say so, and the helper refuses before we see it.
  */
 static int submit(struct pcidipc_block_io *io)
@@ -96,9 +80,7 @@ int disk_publish(struct namespace *ns)
 	disk->flush = flush_session;
 	disk->open = open_session;
 	disk->close = close_session;
-	disk->pool_attach = pool_attach;
-	disk->pool_map = pool_map;
-	disk->pool_detach = pool_detach;
+	disk->pci = ns->controller->pci;
 	ret = pcidipc_disk_serve(ns->controller->loop, disk, ns->service.listen_fd,
 				 ns->service.admin_fd);
 	if (ret)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What one user's clients may have of the controller, over all of its disks, unless the command
  * line says otherwise: half of what there is, and of pools three quarters, for clients have two. */
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -31,42 +29,15 @@ static uint64_t half_of_quota(void)
 	return half > RINGABI_POOL_CHUNK ? half : RINGABI_POOL_CHUNK; /* less is nothing */
 }
 
-void limits_default(struct pcidipc_users *users)
+static uint64_t or_usual(uint64_t wanted, unsigned shift, uint64_t usual)
 {
-	users->max_sessions = MAX_SESSIONS / 2;
-	users->max_pools = RINGABI_MAX_POOLS / 4 * 3;
-	users->max_pool_bytes = POOL_BYTES;
-	users->max_mapped_bytes = half_of_quota();
+	return wanted ? wanted << shift : usual;
 }
 
-static int number(const char *option, const char *text, unsigned long most, unsigned long *value)
+void limits_apply(const struct limits *limits, struct pcidipc_users *users)
 {
-	char *end;
-
-	*value = strtoul(text, &end, 10);
-	if (!*end && end != text && *text != '-' && *value >= 1 && *value <= most)
-		return 0;
-	fprintf(stderr, "nvmed: --%s %s: it must be 1 to %lu\n", option, text, most);
-	return -EINVAL;
-}
-
-int limits_set(struct pcidipc_users *users, int option, const char *text)
-{
-	unsigned long value;
-	int ret = -EINVAL;
-
-	if (option == OPTION_USER_CONNECTIONS) {
-		ret = number("user-connections", text, MAX_SESSIONS, &value);
-		users->max_sessions = (uint32_t)value;
-	} else if (option == OPTION_USER_POOLS) {
-		ret = number("user-pools", text, RINGABI_MAX_POOLS, &value);
-		users->max_pools = (uint32_t)value;
-	} else if (option == OPTION_USER_POOL_GIB) {
-		ret = number("user-pool-gib", text, 1ul << 20, &value);
-		users->max_pool_bytes = (uint64_t)value << GIB;
-	} else if (option == OPTION_USER_DMA_MIB) {
-		ret = number("user-dma-mib", text, 1ul << 30, &value);
-		users->max_mapped_bytes = (uint64_t)value << MIB;
-	}
-	return ret;
+	users->max_sessions = (uint32_t)or_usual(limits->connections, 0, MAX_SESSIONS / 2);
+	users->max_pools = (uint32_t)or_usual(limits->pools, 0, RINGABI_MAX_POOLS / 4 * 3);
+	users->max_pool_bytes = or_usual(limits->pool_gib, GIB, POOL_BYTES);
+	users->max_mapped_bytes = or_usual(limits->dma_mib, MIB, half_of_quota());
 }

@@ -1,173 +1,85 @@
 /* SPDX-License-Identifier: MIT */
 /* nvmed: drives one NVMe controller and serves its namespaces as disks. Started by pcid. */
-#include <errno.h>
-#include <getopt.h>
-#include <pcidipc/log.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
+#include <pcidipc/driver.h>
 
 #include "nvmed.h"
 
-static struct controller controller = {
-	.tick_ns = TICK_NS, .io_limit = IO_LIMIT, .admin_limit = ADMIN_LIMIT};
+static struct controller controller = {.tick_ns = TICK_NS, .admin_limit = ADMIN_LIMIT};
+static uint64_t timeout = IO_LIMIT;
+static struct limits limits;
 
-static void start_task(void *arg)
+static const struct pcidipc_option options[] = {
+	PCIDIPC_OPTION_NUMBER("timeout", 't', "SECONDS", "abort a command after that (30)",
+			      &timeout, 1, 3600),
+	PCIDIPC_OPTION_NUMBER("user-connections", 0, "N", "of one user's clients (512)",
+			      &limits.connections, 1, MAX_SESSIONS),
+	PCIDIPC_OPTION_NUMBER("user-pools", 0, "N", "that one user's clients attach (192)",
+			      &limits.pools, 1, RINGABI_MAX_POOLS),
+	PCIDIPC_OPTION_NUMBER("user-pool-gib", 0, "N", "their sizes together (1024)",
+			      &limits.pool_gib, 1, 1u << 20),
+	PCIDIPC_OPTION_NUMBER("user-dma-mib", 0, "N",
+			      "of them in the device's reach (half of what it may)",
+			      &limits.dma_mib, 1, 1u << 30),
+	{0}};
+
+/* The sandbox is open still: how much memory there is may take a look at a file. */
+static int prepare(struct pcidipc_driver *driver)
 {
-	struct controller *c = arg;
-	int ret = controller_start(c);
-
-	if (!ret)
-		ret = pairs_start(c);
-	if (!ret) {
-		events_start(c);
-		ret = namespaces_start(c);
-	}
-	if (ret) {
-		pcidipc_err("%s: cannot be started: %s", c->address, strerror(-ret));
-		pcidipc_loop_stop(c->loop, 1);
-	}
-}
-
-static void stop_task(void *arg)
-{
-	struct controller *c = arg;
-
-	namespaces_stop(c);
-	controller_stop(c);
-	pcidipc_loop_stop(c->loop, 0);
-}
-
-static void gone_task(void *arg)
-{
-	controller_lost(arg, 0);
-}
-
-static void stop(struct controller *c)
-{
-	if (c->stopping || c->dead)
-		return;
-	c->stopping = true;
-	pcidipc_spawn(c->loop, stop_task, c);
-}
-
-static void on_event(uint32_t event, void *arg)
-{
-	struct controller *c = arg;
-
-	if (event == RINGABI_EVENT_SHUTDOWN)
-		stop(c);
-	else if (event == RINGABI_EVENT_REMOVED)
-		pcidipc_spawn(c->loop, gone_task, c);
-}
-
-/* ---- signals: as pcid's wish that we end ---- */
-
-static void on_signal(struct pcidipc_watch *watch, unsigned events)
-{
-	struct signalfd_siginfo info;
-
-	(void)events;
-	if (read(watch->fd, &info, sizeof(info)) == sizeof(info))
-		stop(&controller);
-}
-
-static int watch_signals(struct pcidipc_loop *loop)
-{
-	static struct pcidipc_watch watch;
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? -errno : pcidipc_watch_add(loop, &watch, fd, EPOLLIN, on_signal);
-}
-
-static void usage(FILE *to)
-{
-	fputs("Usage: nvmed [-v] [--timeout SECONDS] [--user-connections N] [--user-pools N]\n"
-	      "             [--user-pool-gib N] [--user-dma-mib N] [--help] [--version]\n"
-	      "Drives one NVMe controller. pcid starts it and hands it the function; see "
-	      "pcid(8).\n",
-	      to);
-}
-
-static int set_timeout(const char *text)
-{
-	char *end;
-	unsigned long seconds = strtoul(text, &end, 10);
-
-	if (*end || end == text || seconds < 1 || seconds > 3600) {
-		fprintf(stderr, "nvmed: --timeout %s: it must be 1 to 3600 seconds\n", text);
-		return -EINVAL;
-	}
-	controller.io_limit = (uint32_t)seconds;
+	(void)driver;
+	controller.io_limit = (uint32_t)timeout;
+	limits_apply(&limits, &controller.users);
 	return 0;
 }
 
-static int parse(int argc, char **argv)
+static int start(struct pcidipc_driver *driver)
 {
-	static const struct option options[] = {
-		{"verbose", no_argument, NULL, 'v'},
-		{"timeout", required_argument, NULL, 't'},
-		{"user-connections", required_argument, NULL, OPTION_USER_CONNECTIONS},
-		{"user-pools", required_argument, NULL, OPTION_USER_POOLS},
-		{"user-pool-gib", required_argument, NULL, OPTION_USER_POOL_GIB},
-		{"user-dma-mib", required_argument, NULL, OPTION_USER_DMA_MIB},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{0}};
-	enum pcidipc_log_level level = PCIDIPC_NOTICE;
-	int option;
+	struct controller *c = &controller;
+	int ret;
 
-	limits_default(&controller.users);
-	while ((option = getopt_long(argc, argv, "vt:hV", options, NULL)) != -1) {
-		if (option == 'v')
-			level = level < PCIDIPC_DEBUG ? level + 1 : level;
-		else if (option == 't' && !set_timeout(optarg))
-			continue;
-		else if (option >= OPTION_USER_CONNECTIONS &&
-			 !limits_set(&controller.users, option, optarg))
-			continue;
-		else if (option == 'h')
-			return usage(stdout), 0;
-		else if (option == 'V')
-			return puts("nvmed " PCID_VERSION), 0;
-		else
-			return usage(stderr), 2;
-	}
-	pcidipc_log_init("nvmed", level);
-	return -1;
+	c->loop = driver->loop;
+	c->pci = driver->pci;
+	c->address = driver->address;
+	ret = controller_start(c);
+	if (!ret)
+		ret = pairs_start(c);
+	if (ret)
+		return ret;
+	events_start(c);
+	return namespaces_start(c);
+}
+
+/* One that is dead ends by itself. */
+static void stop(struct pcidipc_driver *driver)
+{
+	struct controller *c = &controller;
+
+	if (c->dead)
+		return;
+	c->stopping = true;
+	namespaces_stop(c);
+	controller_stop(c);
+	pcidipc_loop_stop(driver->loop, 0);
+}
+
+static void removed(struct pcidipc_driver *driver)
+{
+	(void)driver;
+	controller_lost(&controller, 0);
 }
 
 int main(int argc, char **argv)
 {
-	struct controller *c = &controller;
-	int ret = parse(argc, argv);
+	static struct pcidipc_driver driver = {
+		.name = "nvmed",
+		.version = PCID_VERSION,
+		.about = "Drives one NVMe controller. pcid starts it and hands it the function; "
+			 "see pcid(8).",
+		.options = options,
+		.prepare = prepare,
+		.start = start,
+		.stop = stop,
+		.removed = removed,
+	};
 
-	if (ret >= 0)
-		return ret;
-	ret = pcidipc_loop_create(0, &c->loop);
-	if (!ret)
-		ret = pcidipc_pci_open(c->loop, &c->pci);
-	if (ret) {
-		pcidipc_err("%s", ret == -ENOENT ? "not started by pcid: there is no function to "
-						   "drive. Start pcid instead."
-						 : strerror(-ret));
-		return 1;
-	}
-	ret = watch_signals(c->loop);
-	if (ret)
-		pcidipc_err("signals cannot be watched: %s", strerror(-ret));
-	c->address = pcidipc_pci_info(c->pci)->address;
-	pcidipc_pci_on_event(c->pci, on_event, c);
-	ret = pcidipc_spawn(c->loop, start_task, c);
-	return ret ? 1 : pcidipc_loop_run(c->loop);
+	return pcidipc_driver_main(&driver, argc, argv);
 }

@@ -199,15 +199,10 @@ void namespaces_stop(struct controller *c);
 /* disk.c (tasks) */
 int disk_publish(struct namespace *ns);
 
-/* limits.c: what one user's clients may have */
-enum {
-	OPTION_USER_CONNECTIONS = 0x100,
-	OPTION_USER_POOLS,
-	OPTION_USER_POOL_GIB,
-	OPTION_USER_DMA_MIB,
+/* limits.c: what one user's clients may have, as the command line has it; 0: the usual */
+struct limits {
+	uint64_t connections, pools, pool_gib, dma_mib;
 };
-void limits_default(struct pcidipc_users *users);
-/* One of these options. -EINVAL, with a message: not a number within its range. */
-int limits_set(struct pcidipc_users *users, int option, const char *text);
+void limits_apply(const struct limits *limits, struct pcidipc_users *users);
 
 #endif

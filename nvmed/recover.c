@@ -9,7 +9,6 @@
 #include <libnvme.h>
 #include <pcidipc/log.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "nvmed.h"
 
@@ -97,18 +96,6 @@ static int silence(struct controller *c)
 	return ret;
 }
 
-/* The last resort. If not even this works our end is what makes pcid take the function back. */
-static void cut_off(struct controller *c)
-{
-	int ret = pcidipc_pci_enable(c->pci, true, false);
-
-	if (ret && ret != -ENODEV) {
-		pcidipc_err("%s: bus mastering cannot be turned off: %s", c->address,
-			    strerror(-ret));
-		_exit(1);
-	}
-}
-
 void controller_lost(struct controller *c, int code)
 {
 	if (c->dead)
@@ -116,7 +103,7 @@ void controller_lost(struct controller *c, int code)
 	c->dead = true;
 	pcidipc_err("%s: the controller is %s", c->address, code ? "given up" : "gone");
 	stop_queues(c);
-	cut_off(c);
+	pcidipc_pci_cut_off(c->pci);
 	fail_all(c, STATUS_GONE);
 	for (unsigned i = 0; i < MAX_PAIRS; i++)
 		if (c->pairs[i])

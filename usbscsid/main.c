@@ -2,14 +2,10 @@
 /* usbscsid: drives one USB mass storage interface and serves its logical units as disks. Started by
  * pcid below xhcid, or by hand for a device of the kernel's USB stack. */
 #include <errno.h>
-#include <getopt.h>
-#include <pcidipc/log.h>
-#include <signal.h>
+#include <pcidipc/driver.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,41 +13,32 @@
 
 #define MOST_NAME 40
 
-struct options {
-	const char *device; /* BUS:DEV, or NULL: pcid's */
-	const char *name;   /* of the disk, with --libusb */
-	int interface;
-	uint32_t limit; /* s */
-};
+#define NO_INTERFACE 256
 
-static struct options options = {.interface = -1, .limit = TRANSPORT_LIMIT};
-static struct pcidipc_pci *pci;
+static const char *device; /* BUS:DEV, or NULL: pcid's */
+static const char *name;   /* of the disk, with --libusb */
+static uint64_t interface = NO_INTERFACE, timeout = TRANSPORT_LIMIT;
 static struct target target;
+static struct pcidipc_driver driver;
 
 /* ---- services: pcid's, or sockets of our own ---- */
 
 static int publish_by_pcid(struct target *t, const char *suffix, struct pcidipc_service *service)
 {
 	(void)t;
-	return pcidipc_pci_publish(pci, "disk", suffix, service);
+	return pcidipc_pci_publish(driver.pci, "disk", suffix, service);
 }
 
 static void unpublish_by_pcid(struct target *t, struct pcidipc_service *service)
 {
 	(void)t;
-	pcidipc_pci_unpublish(pci, service);
-}
-
-static const char *runtime_dir(void)
-{
-	const char *dir = getenv("PCID_RUNTIME_DIR");
-
-	return dir ? dir : "/run/pcid";
+	pcidipc_pci_unpublish(driver.pci, service);
 }
 
 static int own_path(char *path, size_t room, const struct pcidipc_service *service, const char *end)
 {
-	return (size_t)snprintf(path, room, "%s/%s%s", runtime_dir(), service->name, end) < room
+	return (size_t)snprintf(path, room, "%s/%s%s", pcidipc_runtime_dir(), service->name, end) <
+			       room
 		       ? 0
 		       : -ENAMETOOLONG;
 }
@@ -68,8 +55,8 @@ static void make_directories(void)
 {
 	char path[96];
 
-	mkdir(runtime_dir(), 0755);
-	snprintf(path, sizeof(path), "%s/disk", runtime_dir());
+	mkdir(pcidipc_runtime_dir(), 0755);
+	snprintf(path, sizeof(path), "%s/disk", pcidipc_runtime_dir());
 	mkdir(path, 0755);
 }
 
@@ -77,7 +64,7 @@ static int publish_own(struct target *t, const char *suffix, struct pcidipc_serv
 {
 	(void)t;
 	memset(service, 0, sizeof(*service));
-	snprintf(service->name, sizeof(service->name), "disk/%s%s", options.name, suffix);
+	snprintf(service->name, sizeof(service->name), "disk/%s%s", name, suffix);
 	make_directories();
 	service->listen_fd = own_socket(service, "", 0660);
 	if (service->listen_fd < 0)
@@ -103,33 +90,60 @@ static void unpublish_own(struct target *t, struct pcidipc_service *service)
 		unlink(path);
 }
 
+/* ---- options ---- */
+
+static const struct pcidipc_option options[] = {
+	PCIDIPC_OPTION_NUMBER("timeout", 't', "SECONDS", "of a command", &timeout, 1, 3600),
+	PCIDIPC_OPTION_TEXT("libusb", 0, "BUS:DEV", "a device of the kernel's USB stack", &device),
+	PCIDIPC_OPTION_NUMBER("interface", 0, "N", "of it; by default the first that will do",
+			      &interface, 0, NO_INTERFACE - 1),
+	PCIDIPC_OPTION_TEXT("name", 0, "NAME", "its disk is disk/NAME (usb-BUS-DEV)", &name),
+	{0}};
+
+/* 0, or an exit status. */
+static int check_name(void)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+	static char made[MOST_NAME];
+
+	if (!name) {
+		snprintf(made, sizeof(made), "usb-%s", device);
+		for (char *at = made; *at; at++)
+			*at = *at == ':' ? '-' : *at;
+		name = made;
+	}
+	if (*name && strlen(name) < MOST_NAME && strspn(name, letters) == strlen(name))
+		return 0;
+	fprintf(stderr, "usbscsid: --name %s: it must be 1 to %d of a to z, 0 to 9 and -\n", name,
+		MOST_NAME - 1);
+	return 2;
+}
+
 /* ---- beginning and end ---- */
 
-static void start_task(void *arg)
+/* What libusb wants of files and threads it cannot have later. */
+static int prepare(struct pcidipc_driver *d)
 {
-	struct target *t = arg;
-	int ret = target_start(t);
+	int ret;
 
-	if (!ret || t->stopping)
-		return;
-	pcidipc_err("%s: cannot be driven: %s", t->label, strerror(-ret));
-	pcidipc_loop_stop(t->loop, ret == -ENODEV ? 0 : 1);
-}
-
-static void stop_task(void *arg)
-{
-	struct target *t = arg;
-
-	target_stop(t);
-	pcidipc_loop_stop(t->loop, 0);
-}
-
-static void stop(void)
-{
-	if (target.stopping || target.device_gone)
-		return;
-	target.stopping = true;
-	pcidipc_spawn(target.loop, stop_task, &target);
+	target.loop = d->loop;
+	target.limit = (uint32_t)timeout * TRANSPORT_TICKS;
+	target.tick_ns = TRANSPORT_TICK_NS;
+	target.pause_ns = TARGET_PAUSE_NS;
+	target.poll_ns = TARGET_POLL_NS;
+	target.publish = device ? publish_own : publish_by_pcid;
+	target.unpublish = device ? unpublish_own : unpublish_by_pcid;
+	if (!device)
+		return 0;
+	d->standalone = true;
+	ret = check_name();
+	if (ret)
+		return ret;
+	ret = link_libusb_open(d->loop, device, interface == NO_INTERFACE ? -1 : (int)interface,
+			       &target.link);
+	if (ret)
+		pcidipc_err("%s", strerror(-ret));
+	return ret ? 1 : 0;
 }
 
 static void link_lost(struct usb_link *link, int error)
@@ -148,183 +162,51 @@ static void target_ended(struct target *t, int code)
 	pcidipc_loop_stop(t->loop, 0);
 }
 
-static void on_event(uint32_t event, void *arg)
+static int start(struct pcidipc_driver *d)
 {
-	(void)arg;
-	if (event == RINGABI_EVENT_SHUTDOWN)
-		stop();
-	else if (event == RINGABI_EVENT_REMOVED)
-		link_lost(target.link, -ENODEV);
-}
+	struct target *t = &target;
+	int ret = device ? 0 : link_ring_open(d->loop, &t->link);
 
-static void on_signal(struct pcidipc_watch *watch, unsigned events)
-{
-	struct signalfd_siginfo info;
-
-	(void)events;
-	if (read(watch->fd, &info, sizeof(info)) == sizeof(info))
-		stop();
-}
-
-static int watch_signals(struct pcidipc_loop *loop)
-{
-	static struct pcidipc_watch watch;
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? -errno : pcidipc_watch_add(loop, &watch, fd, EPOLLIN, on_signal);
-}
-
-/* ---- options ---- */
-
-static void usage(FILE *to)
-{
-	fputs("Usage: usbscsid [-v] [--timeout SECONDS] [--help] [--version]\n"
-	      "       usbscsid --libusb BUS:DEV [--interface N] [--name NAME] [...]\n"
-	      "Drives one USB mass storage interface. pcid starts it, see pcid(8); with --libusb "
-	      "it\n"
-	      "drives a device of the kernel's USB stack, as disk/NAME.\n",
-	      to);
-}
-
-static int number(const char *what, const char *text, unsigned long least, unsigned long most,
-		  unsigned long *value)
-{
-	char *end;
-
-	*value = strtoul(text, &end, 10);
-	if (*end || end == text || *value < least || *value > most) {
-		fprintf(stderr, "usbscsid: %s %s: it must be %lu to %lu\n", what, text, least,
-			most);
-		return -EINVAL;
-	}
+	if (ret)
+		return ret;
+	t->link->lost = link_lost;
+	t->ended = target_ended;
+	ret = target_start(t);
+	if (!ret || t->stopping)
+		return 0;
+	pcidipc_err("%s: cannot be driven: %s", t->label, strerror(-ret));
+	pcidipc_loop_stop(t->loop, ret == -ENODEV ? 0 : 1);
 	return 0;
 }
 
-static int take_option(int option, enum pcidipc_log_level *level)
+/* One whose device is gone ends by itself. */
+static void stop(struct pcidipc_driver *d)
 {
-	unsigned long value;
-
-	switch (option) {
-	case 'v':
-		*level = *level < PCIDIPC_DEBUG ? *level + 1 : *level;
-		return -1;
-	case 't':
-		if (number("--timeout", optarg, 1, 3600, &value))
-			return 2;
-		options.limit = (uint32_t)value;
-		return -1;
-	case 'i':
-		if (number("--interface", optarg, 0, 255, &value))
-			return 2;
-		options.interface = (int)value;
-		return -1;
-	case 'l':
-		options.device = optarg;
-		return -1;
-	case 'n':
-		options.name = optarg;
-		return -1;
-	case 'h':
-		return usage(stdout), 0;
-	case 'V':
-		return puts("usbscsid " PCID_VERSION), 0;
-	default:
-		return usage(stderr), 2;
-	}
+	if (target.device_gone)
+		return;
+	target_stop(&target);
+	pcidipc_loop_stop(d->loop, 0);
 }
 
-static int check_name(void)
+static void removed(struct pcidipc_driver *d)
 {
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
-	static char name[MOST_NAME];
-
-	if (!options.device)
-		return -1;
-	if (!options.name) {
-		snprintf(name, sizeof(name), "usb-%s", options.device);
-		for (char *at = name; *at; at++)
-			*at = *at == ':' ? '-' : *at;
-		options.name = name;
-	}
-	if (*options.name && strlen(options.name) < MOST_NAME &&
-	    strspn(options.name, letters) == strlen(options.name))
-		return -1;
-	fprintf(stderr, "usbscsid: --name %s: it must be 1 to %d of a to z, 0 to 9 and -\n",
-		options.name, MOST_NAME - 1);
-	return 2;
+	(void)d;
+	link_lost(target.link, -ENODEV);
 }
 
-/* -1: go on. */
-static int parse(int argc, char **argv)
-{
-	static const struct option list[] = {{"verbose", no_argument, NULL, 'v'},
-					     {"timeout", required_argument, NULL, 't'},
-					     {"libusb", required_argument, NULL, 'l'},
-					     {"interface", required_argument, NULL, 'i'},
-					     {"name", required_argument, NULL, 'n'},
-					     {"help", no_argument, NULL, 'h'},
-					     {"version", no_argument, NULL, 'V'},
-					     {0}};
-	enum pcidipc_log_level level = PCIDIPC_NOTICE;
-	int option, ret;
-
-	while ((option = getopt_long(argc, argv, "vt:hV", list, NULL)) != -1) {
-		ret = take_option(option, &level);
-		if (ret >= 0)
-			return ret;
-	}
-	pcidipc_log_init("usbscsid", level);
-	return check_name();
-}
-
-static int open_link(struct pcidipc_loop *loop)
-{
-	int ret;
-
-	if (options.device) {
-		target.publish = publish_own;
-		target.unpublish = unpublish_own;
-		return link_libusb_open(loop, options.device, options.interface, &target.link);
-	}
-	ret = pcidipc_pci_open(loop, &pci);
-	if (ret)
-		return ret;
-	pcidipc_pci_on_event(pci, on_event, NULL);
-	target.publish = publish_by_pcid;
-	target.unpublish = unpublish_by_pcid;
-	return link_ring_open(loop, &target.link);
-}
+static struct pcidipc_driver driver = {
+	.name = "usbscsid",
+	.version = PCID_VERSION,
+	.about = "Drives one USB mass storage interface. pcid starts it, see pcid(8); with "
+		 "--libusb it\ndrives a device of the kernel's USB stack, as disk/NAME.",
+	.options = options,
+	.prepare = prepare,
+	.start = start,
+	.stop = stop,
+	.removed = removed,
+};
 
 int main(int argc, char **argv)
 {
-	int ret = parse(argc, argv);
-
-	if (ret >= 0)
-		return ret;
-	ret = pcidipc_loop_create(0, &target.loop);
-	if (!ret)
-		ret = watch_signals(target.loop); /* before libusb's thread is there to take them */
-	if (!ret)
-		ret = open_link(target.loop);
-	if (ret) {
-		pcidipc_err("%s", ret == -ENOENT && !options.device
-					  ? "not started by pcid: there is no interface to "
-					    "drive. Start pcid instead, or use --libusb."
-					  : strerror(-ret));
-		return 1;
-	}
-	target.link->lost = link_lost;
-	target.ended = target_ended;
-	target.limit = options.limit * TRANSPORT_TICKS;
-	target.tick_ns = TRANSPORT_TICK_NS;
-	target.pause_ns = TARGET_PAUSE_NS;
-	target.poll_ns = TARGET_POLL_NS;
-	ret = pcidipc_spawn(target.loop, start_task, &target);
-	return ret ? 1 : pcidipc_loop_run(target.loop);
+	return pcidipc_driver_main(&driver, argc, argv);
 }

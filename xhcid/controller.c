@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <pcidipc/log.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "xhcid.h"
 
@@ -250,25 +249,13 @@ void controller_stop(struct controller *c)
 	halt(c);
 }
 
-/* The last resort. If not even this works our end is what makes pcid take the function back. */
-static void cut_off(struct controller *c)
-{
-	int ret = pcidipc_pci_enable(c->pci, true, false);
-
-	if (ret && ret != -ENODEV) {
-		pcidipc_err("%s: bus mastering cannot be turned off: %s", c->address,
-			    strerror(-ret));
-		_exit(1);
-	}
-}
-
 void controller_lost(struct controller *c, int code)
 {
 	if (c->dead)
 		return;
 	c->dead = true;
 	pcidipc_err("%s: the controller is %s", c->address, code ? "given up" : "gone");
-	cut_off(c);
+	pcidipc_pci_cut_off(c->pci);
 	commands_fail(c);
 	for (unsigned i = 1; i <= MAX_SLOTS; i++)
 		if (c->slots[i])
