@@ -104,9 +104,11 @@ $(B)/bin/usbscsid: $(call objs,$(USBSCSID_SRC)) $(LIB_A)
 
 # ---- examples: what docs/driver-guide.md and the README show, against the public headers only ----
 
-EXAMPLES := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
+EXAMPLES := $(addprefix $(B)/examples/,$(basename $(notdir $(wildcard examples/*.c examples/edud/*.c))))
 examples: $(EXAMPLES)
-$(EXAMPLES): $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
+$(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
+	$(link) $(LIB_LIBS)
+$(B)/examples/%: $(B)/obj/examples/edud/%.o $(LIB_A)
 	$(link) $(LIB_LIBS)
 
 # Tests reach into the objects they test, so they link those and the static library. Main programs stay out.

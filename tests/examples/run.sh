@@ -92,14 +92,22 @@ follow README.md "Use it" hello
 follow docs/driver-guide.md "Run it" 120
 
 driver_dir=$B/examples
-start_pcid examples/edu.conf -device edu
-prints "5!" 120 "$B/examples/factorial" 5
-prints "12!" 479001600 "$B/examples/factorial" 12
-prints "0!" 1 "$B/examples/factorial" 0
-fails "13!" "factorial: Numerical result out of range" "$B/examples/factorial" 13
-prints "the driver's interrupts: two for DMA and three for factorials" \
-	"masked 5, unmasked 5" sh -c "'$B/bin/pcidctl' irq --json | tr -d ' \n' |
+start_pcid examples/edud/edud.conf -device edu
+prints "5!" 120 "$B/examples/educlient" 5
+prints "12!" 479001600 "$B/examples/educlient" 12
+prints "0!" 1 "$B/examples/educlient" 0
+prints "through the device" "6
+there and back again" "$B/examples/educlient" 3 "there and back again"
+prints "the driver's interrupts: four for factorials, two for DMA" \
+	"masked 6, unmasked 6" sh -c "'$B/bin/pcidctl' irq --json | tr -d ' \n' |
 		sed 's/.*\"masks\":\([0-9]*\),\"unmasks\":\([0-9]*\).*/masked \1, unmasked \2/'"
+fails "13!" "educlient: Numerical result out of range" "$B/examples/educlient" 13
+fails "too many bytes" "educlient: Numerical result out of range
+6" "$B/examples/educlient" 3 "$(head -c 2049 /dev/zero | tr '\0' x)"
+prints "what the log says of it" "edu 0000:00:01.0: edud: calc/edu0: pid N: opcode 46: 13!, at most 12!
+edu 0000:00:01.0: edud: calc/edu0: pid N: opcode 46: 2049 bytes, not 1 to 2048" \
+	sh -c "sed -n 's/ pid [0-9]*:/ pid N:/; s/.*\(edu 0000.*: opcode 46: .*\) (.*/\1/p' '$dir/log'"
+prints "it lives" 2 "$B/examples/educlient" 2
 stop_pcid
 
 driver_dir=$B/bin
