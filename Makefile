@@ -106,6 +106,7 @@ $(B)/bin/usbscsid: $(call objs,$(USBSCSID_SRC)) $(LIB_A)
 
 EXAMPLES := $(addprefix $(B)/examples/,$(basename $(notdir $(wildcard examples/*.c examples/edud/*.c))))
 examples: $(EXAMPLES)
+.SECONDARY: $(call objs,$(wildcard examples/*.c examples/edud/*.c))
 $(B)/examples/%: $(B)/obj/examples/%.o $(LIB_A)
 	$(link) $(LIB_LIBS)
 $(B)/examples/%: $(B)/obj/examples/edud/%.o $(LIB_A)

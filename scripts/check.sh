@@ -97,17 +97,18 @@ for variant in $VARIANTS; do
 	*) echo "check.sh: no variant \"$variant\": plain, asan, tsan" >&2; exit 1 ;;
 	esac
 done
-# A suite that is a script: its last line is "name: N passed, N failed".
+# A suite that is a script: its last line is "name: N passed, N failed". With a second argument: that variant of it.
 run_script()
 {
-	name=$1
+	name=$1 label=${2:+$2 }$1
 	case $name in
 	$ONLY) ;;
 	*) return ;;
 	esac
-	sh "tests/$name/run.sh" >"$logs/$name.log" 2>&1
-	set -- $(sed -n "s/^$name: \([0-9]*\) passed, \([0-9]*\) failed\$/\1 \2/p" "$logs/$name.log")
-	suite "$name" "${1:-0}" "${2:-1}" "$logs/$name.log"
+	log=$logs/${2:+$2-}$name.log
+	sh "tests/$name/run.sh" >"$log" 2>&1
+	set -- $(sed -n "s/^$name: \([0-9]*\) passed, \([0-9]*\) failed\$/\1 \2/p" "$log")
+	suite "$label" "${1:-0}" "${2:-1}" "$log"
 }
 
 run_fuzz()
@@ -143,6 +144,9 @@ run_guest()
 
 run_script abi
 B=$B run_script examples
+case " $VARIANTS " in
+*" asan "*) B=$B/asan run_script examples asan ;;
+esac
 run_script model
 run_fuzz
 run_guest

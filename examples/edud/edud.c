@@ -105,7 +105,7 @@ static int copy(struct pcidipc_request *rq)
 	return ret;
 }
 
-/* The service. rq->sqe is our copy, but what it says is the client's: all of it is checked. */
+/* The service. rq->sqe is our copy, but what it says is the client's: check what you use. */
 static int request(struct pcidipc_request *rq)
 {
 	switch (rq->sqe.opcode == IORING_OP_URING_CMD ? rq->sqe.cmd_op : 0) {

@@ -15,7 +15,7 @@ failed=0
 
 clean_up()
 {
-	for left in "$dir"/*/*.pid; do
+	for left in "$dir"/*/*.pid "$dir"/*/*/pid; do
 		[ ! -e "$left" ] || kill "$(cat "$left")"
 	done
 	[ -z "$pcid" ] || { kill "$pcid" && wait "$pcid"; } 2>/dev/null
@@ -29,7 +29,7 @@ prints()
 {
 	what=$1 expected=$2
 	shift 2
-	if out=$(timeout 60 "$@" 2>&1) && [ "$out" = "$expected" ]; then
+	if out=$(timeout ${limit:-60} "$@" 2>&1) && [ "$out" = "$expected" ]; then
 		passed=$((passed + 1))
 		return
 	fi
@@ -88,8 +88,38 @@ follow()
 	prints "$1, $2: pcid has ended" "" sh -c "ls '$place' | grep pid$ || true"
 }
 
+# The library as it would be installed. A sanitizer's variant of it wants that sanitizer in everything.
+pkg_config()
+{
+	flags=$(nm "$B/lib/libpcidipc.a" 2>/dev/null | grep -q 'U __asan_init' && echo -fsanitize=address,undefined)
+	mkdir "$1"
+	printf '%s\n' 'Name: libpcidipc' 'Version: 0' 'Description: of the build tree' \
+		"Cflags: -I$PWD -I$PWD/libpcidipc/include $flags" \
+		"Libs: $B/lib/libpcidipc.a -luring -lseccomp -lpthread $flags" >"$1/libpcidipc.pc"
+}
+
+# docs/driver-guide.md, word by word: what each block prints, and that it ends with examples/edud.
+guide()
+{
+	place=$dir/guide
+	mkdir "$place"
+	pkg_config "$place/pc"
+	without=
+	command -v gdb >/dev/null || without=gdb
+	awk -v to="$place" -v without=$without -f tests/examples/guide.awk docs/driver-guide.md >"$place/commands"
+	limit=300 prints "the driver guide's commands" "" sh -c "cd '$place' && PKG_CONFIG_PATH=$place/pc PATH=$B/bin:\$PATH \
+		sh -e commands 2>&1 || cat \$(ls -t said.* edud/log | head -n 3)"
+	for expected in "$place"/expected.*; do
+		n=${expected##*.}
+		prints "the driver guide's block $n" "$(cat "$expected")" sed 's/pid [0-9]*:/pid N:/' "$place/said.$n"
+	done
+	for file in Makefile edu.h educlient.c edud.c edud.conf; do
+		prints "the driver guide's $file" "" diff "$place/edud/$file" "examples/edud/$file"
+	done
+}
+
 follow README.md "Use it" hello
-follow docs/driver-guide.md "Run it" 120
+guide
 
 driver_dir=$B/examples
 start_pcid examples/edud/edud.conf -device edu
