@@ -147,6 +147,7 @@ B=$B run_script examples
 case " $VARIANTS " in
 *" asan "*) B=$B/asan run_script examples asan ;;
 esac
+B=$B run_script probes
 run_script model
 run_fuzz
 run_guest

@@ -19,6 +19,7 @@ libseccomp-dev  build hdr:seccomp.h
 libpci-dev      build hdr:pci/pci.h
 libusb-1.0-0-dev build hdr:libusb-1.0/libusb.h
 libudev-dev     build hdr:libudev.h
+systemtap-sdt-dev build hdr:sys/sdt.h
 pci.ids         build any:/usr/share/misc/pci.ids,/usr/share/hwdata/pci.ids,/usr/share/pci.ids
 qemu-system-x86 build cmd:qemu-system-x86_64
 g++             check cmd:g++
@@ -28,6 +29,7 @@ fio             bench-guest cmd:fio
 libdpdk-dev     bench any:/usr/include/dpdk/rte_ring.h,/usr/local/include/rte_ring.h
 clang           check cmd:clang
 tshark          extra cmd:tshark
+bpftrace        extra cmd:bpftrace
 e2fsprogs       check any:/sbin/mke2fs,/usr/sbin/mke2fs
 libclang-rt-14-dev check any:/usr/lib/clang,/usr/lib/llvm-14/lib/clang
 "

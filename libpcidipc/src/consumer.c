@@ -3,6 +3,7 @@
 #include <pcidipc/log.h>
 
 #include "consumer_internal.h"
+#include "probes.h"
 
 #define RECOVER_STEP_NS 5000000u
 #define POLLS_PER_LOOK 256 /* in a row that found nothing: a look is a system call */
@@ -135,6 +136,7 @@ static bool take_from_ring(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 {
 	if (!c->ring.map.shared || pcidipc_ring_peek_cqe(&c->ring, cqe) <= 0)
 		return false;
+	probe_reap(c, cqe->user_data, cqe->res);
 	pcidipc_ring_cqe_seen(&c->ring);
 	return true;
 }
@@ -155,8 +157,13 @@ static void drain(struct pcidipc_consumer *c)
 
 void consumer_publish(struct pcidipc_consumer *c)
 {
-	if (!c->ring.map.shared || !pcidipc_ring_publish_sq(&c->ring))
-		return; /* no ring: connecting again has failed */
+	if (!c->ring.map.shared)
+		return; /* connecting again has failed */
+	if (c->ring.sqe_tail != c->ring.sq_tail)
+		probe_submit(c, c->ring.sq_tail, c->ring.sqe_tail);
+	if (!pcidipc_ring_publish_sq(&c->ring))
+		return;
+	probe_consumer_wake(c);
 	c->stats.wakes++;
 	pcidipc_channel_wake(c->channel);
 }
@@ -322,7 +329,9 @@ int pcidipc_submit_and_wait(struct pcidipc_consumer *c, unsigned count)
 
 static bool ring_ready(void *arg)
 {
-	return pcidipc_consumer_ring_ready(arg);
+	struct pcidipc_consumer *c = arg;
+
+	return pcidipc_consumer_ring_ready(&c->ring);
 }
 
 static void recover_blocking(struct pcidipc_consumer *c)
@@ -343,13 +352,15 @@ void consumer_wait(struct pcidipc_consumer *c)
 		return;
 	}
 	consumer_publish(c); /* CQ space may be what the producer waits for */
-	if (spin_until(&c->spin, ring_ready, &c->ring))
+	if (spin_until(&c->spin, ring_ready, c))
 		return;
 	pcidipc_set_need_wakeup(need);
 	if (!pcidipc_consumer_ring_ready(&c->ring)) {
 		before = clock_ns();
 		c->stats.sleeps++;
+		probe_sleep(c);
 		consumer_wait_readable(c->channel, 0);
+		probe_awake(c);
 		spin_slept(&c->spin, clock_ns() - before);
 	}
 	pcidipc_clear_need_wakeup(need);
@@ -465,6 +476,7 @@ static void finish_failure(struct pcidipc_consumer *c, int error)
 	sort_backlog(c);
 	complete_all(c, error);
 	pcidipc_poller_remove(&c->poller);
+	probe_consumer_lost(c, error);
 	if (c->loop && c->lost)
 		c->lost(c, error, c->lost_arg);
 }
@@ -512,5 +524,6 @@ void pcidipc_consumer_close(struct pcidipc_consumer *c)
 	consumer_fail_asks(c, -ECANCELED);
 	c->error = -ECANCELED;
 	complete_all(c, -ECANCELED);
+	probe_consumer_close(c);
 	consumer_free(c);
 }

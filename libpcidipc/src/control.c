@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "probes.h"
 #include "scheme_internal.h"
 
 static uint16_t lower(uint16_t a, uint16_t b)
@@ -61,6 +62,8 @@ static int answer_hello(struct pcidipc_session *s, const struct pcidipc_packet *
 		s->open_flags = m->open_flags;
 		ret = s->scheme->open ? s->scheme->open(s, m->open_flags) : 0;
 		s->opened = !ret;
+		if (s->opened)
+			probe_session_open(s, s->scheme->name, s->pid);
 	}
 	pcidipc_channel_reply(s->channel, &packet->msg, &reply.msg, sizeof(reply), ret, NULL, 0);
 	return ret;

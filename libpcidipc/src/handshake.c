@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "consumer_internal.h"
+#include "probes.h"
 
 #define KEPT_MAX                                                                                  \
 	256 /* events and the like that a program has not taken: the other side must not fill our \
@@ -317,6 +318,8 @@ int consumer_attach_ring(struct pcidipc_consumer *c)
 	if (!ret && (c->ring.map.sq_entries != c->params.sq_entries ||
 		     c->ring.map.cq_entries != c->params.cq_entries))
 		return -EPROTO;
+	if (!ret)
+		probe_consumer_open(c, c->path);
 	return ret;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "loop_internal.h"
+#include "probes.h"
 
 static bool want_epoll(unsigned flags)
 {
@@ -283,7 +284,9 @@ static void go_to_sleep(struct pcidipc_loop *loop)
 
 	if (arm_pollers(loop) && quiet(loop)) {
 		before = clock_ns();
+		probe_sleep(loop);
 		loop->backend->sleep(loop, next_timeout(loop));
+		probe_awake(loop);
 		spin_slept(&loop->spin, clock_ns() - before);
 	}
 	disarm_pollers(loop);

@@ -7,6 +7,7 @@
  */
 #include <pcidipc/log.h>
 
+#include "probes.h"
 #include "scheme_internal.h"
 
 #define LINKS (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
@@ -244,6 +245,7 @@ static void retire(struct pcidipc_session *s, struct pcidipc_request *rq, int32_
 {
 	s->pending--;
 	post(s, rq, res);
+	probe_complete(s, rq->slot, rq->sqe.user_data, res);
 	rq->state = REQUEST_FREE;
 	rq->next = s->free_first;
 	s->free_first = rq;
@@ -328,6 +330,7 @@ static void take_one(struct pcidipc_session *s)
 
 	pcidipc_ring_take_sqe(&s->ring, &rq->sqe);
 	take_request(s, rq);
+	probe_request(s, rq->slot, rq->sqe.opcode, rq->sqe.user_data);
 	if (is_plain(s, rq))
 		run_plain(s, rq);
 	else

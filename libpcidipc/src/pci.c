@@ -14,6 +14,7 @@
 #include "consumer_internal.h"
 #include "loop_internal.h"
 #include "pci_internal.h"
+#include "probes.h"
 #include "sandbox.h"
 
 #define PCI_ENTRIES 256
@@ -334,7 +335,10 @@ int pcidipc_vector_ack(int fd)
 
 	if (!n)
 		return -ENODEV;
-	return n == sizeof(count);
+	if (n != sizeof(count))
+		return 0;
+	probe_irq(fd, count);
+	return 1;
 }
 
 static void post_irq(struct pcidipc_pci *pci, uint32_t cmd_op, unsigned vector)
@@ -344,26 +348,34 @@ static void post_irq(struct pcidipc_pci *pci, uint32_t cmd_op, unsigned vector)
 
 void pcidipc_pci_mask(struct pcidipc_pci *pci, unsigned vector)
 {
+	probe_irq_mask(pci, vector);
 	post_irq(pci, RINGABI_PCI_IRQ_MASK, vector);
 }
 
 void pcidipc_pci_unmask(struct pcidipc_pci *pci, unsigned vector)
 {
+	probe_irq_unmask(pci, vector);
 	post_irq(pci, RINGABI_PCI_IRQ_UNMASK, vector);
 }
 
 void pcidipc_pci_mask_all(struct pcidipc_pci *pci)
 {
+	probe_irq_mask_all(pci);
 	post_irq(pci, RINGABI_PCI_IRQ_MASK_ALL, 0);
 }
 
 void pcidipc_pci_unmask_all(struct pcidipc_pci *pci)
 {
+	probe_irq_unmask_all(pci);
 	post_irq(pci, RINGABI_PCI_IRQ_UNMASK_ALL, 0);
 }
 
 int pcidipc_pci_mask_sync(struct pcidipc_pci *pci, unsigned vector, bool masked)
 {
+	if (masked)
+		probe_irq_mask(pci, vector);
+	else
+		probe_irq_unmask(pci, vector);
 	return pci_call(pci, masked ? RINGABI_PCI_IRQ_MASK : RINGABI_PCI_IRQ_UNMASK,
 			(struct ringabi_pci_arg){.index = vector}, 0, NULL);
 }

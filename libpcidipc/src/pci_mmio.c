@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "pci_internal.h"
+#include "probes.h"
 
 static int region_bytes(struct pcidipc_pci *pci, unsigned region, uint64_t *bytes)
 {
@@ -126,8 +127,11 @@ uint64_t pcidipc_mmio_read_slow(const struct pcidipc_mmio *mmio, uint64_t offset
 {
 	struct ringabi_pci_arg arg = {.index = mmio->region, .width = width};
 	uint64_t big[2];
+	int ret = pci_call(mmio->pci, RINGABI_PCI_MMIO_READ, arg, offset, big);
+	uint64_t value = ret ? UINT64_MAX : big[0];
 
-	return pci_call(mmio->pci, RINGABI_PCI_MMIO_READ, arg, offset, big) ? UINT64_MAX : big[0];
+	probe_mmio_read(mmio->pci, mmio->region, offset, width, value);
+	return value;
 }
 
 void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width,
@@ -135,5 +139,6 @@ void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, u
 {
 	struct ringabi_pci_arg arg = {.index = mmio->region, .width = width, .value = value};
 
+	probe_mmio_write(mmio->pci, mmio->region, offset, width, value);
 	pci_post(mmio->pci, RINGABI_PCI_MMIO_WRITE, arg, offset);
 }

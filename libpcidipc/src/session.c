@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "pci_internal.h"
+#include "probes.h"
 #include "scheme_internal.h"
 #include "spin.h"
 
@@ -76,8 +77,13 @@ void pcidipc_session_stats(const struct pcidipc_session *s, struct pcidipc_sessi
 
 void session_publish(struct pcidipc_session *s)
 {
-	if (!s->ringed || s->ending || !pcidipc_ring_publish_cq(&s->ring))
+	if (!s->ringed || s->ending)
 		return;
+	if (s->ring.cq_tail != s->ring.cq_tail_told)
+		probe_publish(s, s->ring.cq_tail_told, s->ring.cq_tail);
+	if (!pcidipc_ring_publish_cq(&s->ring))
+		return;
+	probe_session_wake(s);
 	s->wakes++;
 	pcidipc_channel_wake(s->channel);
 }
@@ -370,6 +376,7 @@ static void end_task(void *arg)
 	pcidipc_producer_ring_unmap(&s->ring);
 	close(s->channel);
 	free_requests(s);
+	probe_session_close(s);
 	free(s);
 }
 
@@ -379,6 +386,7 @@ void pcidipc_session_end(struct pcidipc_session *s, int error)
 		return;
 	pcidipc_debug("%s: session with pid %d ends: %s", s->scheme->name, s->pid,
 		      strerror(-error));
+	probe_session_end(s, error);
 	s->ending = true;
 	s->error = error;
 	pcidipc_timer_cancel(&s->hello);

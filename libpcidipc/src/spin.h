@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "probes.h"
+
 #define SPIN_MAX_NS 200000u
 #define SPIN_MIN_NS 1000u
 #define SPIN_YIELD_NS 2000u /* from then on let others have the CPU */
@@ -85,7 +87,7 @@ static inline uint64_t spin_yield(uint64_t start, uint64_t now)
 	return after - now > SPIN_TAKEN_NS ? after : after + (after - start);
 }
 
-/* Call `ready` until it says true or the time is over. */
+/* Call `ready` until it says true or the time is over. `arg` is who waits. */
 static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *arg)
 {
 	uint64_t start, now, yield;
@@ -97,6 +99,7 @@ static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *ar
 	do {
 		for (int i = 0; i < 16; i++) {
 			if (ready(arg)) {
+				probe_spin_hit(arg);
 				spin_hit(spin);
 				return true;
 			}
@@ -106,6 +109,7 @@ static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *ar
 		if (now >= yield)
 			yield = spin_yield(start, now);
 	} while (now - start < spin->ns);
+	probe_spin_miss(arg, now - start);
 	spin_miss(spin);
 	return false;
 }
