@@ -148,6 +148,7 @@ case " $VARIANTS " in
 *" asan "*) B=$B/asan run_script examples asan ;;
 esac
 B=$B run_script probes
+B=$B run_script man
 run_script model
 run_fuzz
 run_guest

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Static probes of libpcidipc, provider "pcidipc", for bpftrace, perf, SystemTap and gdb: what
- * happens on rings, at registers reached through pcid, to interrupts and to sessions. Each is one
- * nop in the code until somebody traces it; its arguments are what the code has at hand there.
+ * Static probes of libpcidipc, for bpftrace, perf, SystemTap and gdb. They tell what happens on
+ * rings, at registers that are reached through pcid, to interrupts and to sessions. The provider is
+ * "pcidipc". Each is one nop in the code until somebody traces it; its arguments are what the code
+ * has at hand there.
  *
  * They are in the shared library and in every program that is linked with the static one, pcid and
- * its drivers among them: "bpftrace -l 'usdt:/usr/local/libexec/pcid/nvmed:*'" lists them. The
- * table of arguments says what arg0, arg1 and so on are. `consumer`, `session`, `loop`, `waiter`
- * and `pci` are addresses that tell one object from another as long as it lives; `path` and `name`
- * are strings (str() in bpftrace); all else is numbers.
+ * its drivers among them; "bpftrace -l usdt:/usr/local/libexec/pcid/nvmed:*" lists them. In
+ * bpftrace the first argument is arg0. `consumer`, `session`, `loop`, `waiter` and `pci` are
+ * addresses that tell one object from another as long as it lives; `path` and `name` are strings;
+ * all else is numbers.
  *
  * There are none in pcidipc_read32 and its like where a BAR is mapped: they are inline, in the
- * driver's own code, which would then need the header of the probes to be built, and carry one more
- * note for each register access. On the QEMU bus every register access goes through pcid, and is
- * seen.
+ * driver's own code, which would then need the probes' header to be built, and carry one more note
+ * for each register access. On the QEMU bus every register access goes through pcid, and is seen.
  */
 #ifndef PROBES_H
 #define PROBES_H
@@ -103,7 +103,7 @@
 /* ---- interrupts ---- */
 
 /* An interrupt has been acknowledged that came by the file descriptor `fd` (pcidipc_vectors.fds),
- * which got readable before; `count` is how many came since the last time. */
+ * which got readable before; `count` is how many came at once. */
 #define probe_irq(fd, count) DTRACE_PROBE2(pcidipc, irq, fd, count)
 
 /* A vector is going to be masked. */
