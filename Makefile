@@ -7,7 +7,8 @@
 #   make bench-guest  the kernel's drivers and ours in a Linux guest: a table, and build/bench-guest.json
 #   make fuzz      the fuzz targets for long (FUZZ_SECONDS=600 each); docs/testing.md
 #   make check-guest  the VFIO bus, in Linux guests (KERNELS="6.1 6.12" GUEST_TESTS="nvme ...")
-#   make install   DESTDIR= PREFIX=/usr/local
+#   make install   DESTDIR= PREFIX=/usr/local; make uninstall
+#   make man       the manual pages into build/man: man -M build/man pcidipc
 #   make deps      install what the build needs (Debian, as root)
 #   make clean
 
@@ -204,9 +205,12 @@ SBINDIR ?= $(PREFIX)/sbin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
-INSTALL ?= install
+DOCDIR ?= $(PREFIX)/share/doc/pcid
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
 
-.PHONY: help deps demo check check-guest install
+.PHONY: help deps demo check check-guest man install uninstall
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 	@echo '  make help      this list'
@@ -226,24 +230,15 @@ check-guest: deps
 	@$(MAKE) --no-print-directory -s tests guest
 	@B=$(B) tests/guest/check.sh $(GUEST_TESTS)
 
-install: all
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(LIBEXECDIR) $(INCLUDEDIR)/ringabi \
-		$(INCLUDEDIR)/pcidipc $(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man8 $(SYSCONFDIR)/pcid.d)
-	$(INSTALL) -m 755 $(B)/bin/pcid $(DESTDIR)$(SBINDIR)
-	$(INSTALL) -m 755 $(B)/bin/pcidctl $(DESTDIR)$(BINDIR)
-	$(INSTALL) -m 755 $(B)/bin/nvmed $(B)/bin/xhcid $(B)/bin/usbscsid $(DESTDIR)$(LIBEXECDIR)
-	$(INSTALL) -m 755 $(LIB_SO) $(DESTDIR)$(LIBDIR)
-	ln -sf $(notdir $(LIB_SO)) $(DESTDIR)$(LIBDIR)/libpcidipc.so
-	$(INSTALL) -m 644 ringabi/*.h $(DESTDIR)$(INCLUDEDIR)/ringabi
-	$(INSTALL) -m 644 libpcidipc/include/pcidipc/*.h $(DESTDIR)$(INCLUDEDIR)/pcidipc
-	printf '%s\n' 'prefix=$(PREFIX)' 'Name: libpcidipc' 'Version: $(VERSION)' \
-		'Description: io_urings, buffer pools and channels between user processes' \
-		'Requires.private: liburing libseccomp' 'Cflags: -I$(INCLUDEDIR)' 'Libs: -L$(LIBDIR) -lpcidipc' \
-		>$(DESTDIR)$(LIBDIR)/pkgconfig/libpcidipc.pc
-	for page in docs/man/*.[158]; do \
-		$(INSTALL) -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit 1; done
-	for conf in init/*.conf; do [ ! -e $$conf ] || [ -e $(DESTDIR)$(SYSCONFDIR)/pcid.d/$${conf##*/} ] || \
-		$(INSTALL) -m 644 $$conf $(DESTDIR)$(SYSCONFDIR)/pcid.d/ || exit 1; done
-	$(INSTALL) -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|@SBINDIR@|$(SBINDIR)|' init/pcid.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/pcid.service
+# What goes where stands in scripts/install.sh.
+man:
+	@scripts/manpages.sh $(B)/man $(VERSION)
+
+INSTALL_DIRS := $(foreach v,PREFIX BINDIR SBINDIR LIBDIR LIBEXECDIR INCLUDEDIR MANDIR DOCDIR UNITDIR SYSCONFDIR \
+	BASHCOMPDIR ZSHCOMPDIR DESTDIR B VERSION SOVERSION,$(v)='$($(v))')
+install: all man
+	@$(INSTALL_DIRS) scripts/install.sh install
+	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
+uninstall: man
+	@$(INSTALL_DIRS) scripts/install.sh uninstall
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig

@@ -30,7 +30,9 @@ libdpdk-dev     bench any:/usr/include/dpdk/rte_ring.h,/usr/local/include/rte_ri
 clang           check cmd:clang
 tshark          extra cmd:tshark
 bpftrace        extra cmd:bpftrace
+zsh             extra cmd:zsh
 man-db          check cmd:lexgrog
+pkg-config      check cmd:pkg-config
 e2fsprogs       check any:/sbin/mke2fs,/usr/sbin/mke2fs
 libclang-rt-14-dev check any:/usr/lib/clang,/usr/lib/llvm-14/lib/clang
 "
