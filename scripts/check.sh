@@ -149,6 +149,7 @@ case " $VARIANTS " in
 esac
 B=$B run_script probes
 B=$B run_script man
+B=$B run_script install
 run_script model
 run_fuzz
 run_guest
