@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# A manual page from a public header: its comments are the only source. docs/testing.md, "Manual pages".
+# A manual page from a public header: its comments are the only source. docs/testing.md, "Manual pages", has the rules.
 # usage: awk -f headerman.awk -v page=NAME -v section=N -v include=DIR/FILE.h -v date=... -v version=... FILE.h
 #   names=1: print the functions and macros it documents instead, one a line
 # What it knows of C is how clang-format writes a header of this project: comments, #defines, structs, enums, prototypes,
