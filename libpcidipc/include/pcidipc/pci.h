@@ -35,7 +35,10 @@ struct pcidipc_pci_info {
 int pcidipc_pci_open(struct pcidipc_loop *loop, struct pcidipc_pci **pci);
 /* The same over a channel that the caller has; it is taken over. For tests. */
 int pcidipc_pci_adopt(struct pcidipc_loop *loop, int channel, struct pcidipc_pci **pci);
+/* Unmap the registers and end the connection. What pcid then does with the function is told in
+ * pcid(8): a driver need not tidy up before it ends. */
 void pcidipc_pci_close(struct pcidipc_pci *pci);
+/* The connection to pcid, which stays this one's. */
 struct pcidipc_consumer *pcidipc_pci_consumer(struct pcidipc_pci *pci);
 struct pcidipc_loop *pcidipc_pci_loop(const struct pcidipc_pci *pci);
 const struct pcidipc_pci_info *pcidipc_pci_info(const struct pcidipc_pci *pci);
@@ -43,6 +46,8 @@ const struct pcidipc_pci_info *pcidipc_pci_info(const struct pcidipc_pci *pci);
 void pcidipc_pci_on_event(struct pcidipc_pci *pci, void (*event)(uint32_t event, void *arg),
 			  void *arg);
 
+/* Whether the function answers to memory and I/O accesses, and whether it may do DMA and send MSI.
+ */
 int pcidipc_pci_enable(struct pcidipc_pci *pci, bool decode, bool master);
 /*
  * The last resort before buffers of requests that the device may still work on are given back: bus
@@ -50,8 +55,15 @@ int pcidipc_pci_enable(struct pcidipc_pci *pci, bool decode, bool master);
  * for then it is its end that makes pcid take the function back. Awaits inside a task.
  */
 void pcidipc_pci_cut_off(struct pcidipc_pci *pci);
+/*
+ * Reset the function: decoding, bus mastering and vectors are off afterwards, as after power-on;
+ * pools stay mapped. -EOPNOTSUPP: it has no reset; they are off all the same.
+ */
 int pcidipc_pci_reset(struct pcidipc_pci *pci);
-/* width: 1, 2, 4. */
+/*
+ * width: 1, 2, 4 bytes; offset: 0 to 4095, a multiple of it. What pcid manages is not written (the
+ * command register: use enable; BARs, MSI, MSI-X): -EPERM. -ENXIO: beyond the configuration space.
+ */
 int pcidipc_pci_config_read(struct pcidipc_pci *pci, unsigned offset, unsigned width,
 			    uint32_t *value);
 int pcidipc_pci_config_write(struct pcidipc_pci *pci, unsigned offset, unsigned width,
@@ -73,9 +85,13 @@ struct pcidipc_mmio {
 		uint64_t offset, bytes;
 	} hole[2]; /* not mapped: the MSI-X table */
 };
+/* BAR number `region`, 0 to 5. -ENXIO: there is none. */
 int pcidipc_pci_map(struct pcidipc_pci *pci, unsigned region, struct pcidipc_mmio *mmio);
+/* Fine twice. Not while somebody still uses it. */
 void pcidipc_mmio_unmap(struct pcidipc_mmio *mmio);
 
+/* What the functions below do where the BAR is not mapped: an access of `width` bytes by way of
+ * pcid. A write is posted. */
 uint64_t pcidipc_mmio_read_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width);
 void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, unsigned width,
 			     uint64_t value);
@@ -136,6 +152,11 @@ struct pcidipc_vectors {
 	uint32_t count;
 	int fds[RINGABI_MSG_MAX_FDS]; /* readable when the interrupt fired */
 };
+/*
+ * As many vectors as the function offers, at least `least` and at most `most` (1 to
+ * RINGABI_MSG_MAX_FDS), once in a driver's life. They begin unmasked; the fds are the caller's.
+ * -EINVAL; -ENOSPC: it offers less; -EALREADY.
+ */
 int pcidipc_pci_alloc_vectors(struct pcidipc_pci *pci, unsigned least, unsigned most,
 			      struct pcidipc_vectors *vectors);
 /*
@@ -184,8 +205,12 @@ struct pcidipc_dma {
 	uint64_t iova; /* of offset 0 */
 	uint16_t index;
 };
+/* bytes: as for pcidipc_pool_create; all of it counts against the driver's quota. -EDQUOT: it is
+ * exceeded. On failure nothing is left. */
 int pcidipc_dma_create(struct pcidipc_pci *pci, uint64_t bytes, struct pcidipc_dma *dma);
+/* When this returns the device does not reach the memory any more. */
 void pcidipc_dma_destroy(struct pcidipc_pci *pci, struct pcidipc_dma *dma);
+/* Where a buffer of its pool lies for the device. */
 static inline uint64_t pcidipc_dma_iova(const struct pcidipc_dma *dma,
 					const struct pcidipc_buf *buf)
 {
@@ -207,8 +232,16 @@ struct pcidipc_service {
 	uint32_t id;
 	char name[RINGABI_NAME_BYTES];
 };
+/*
+ * pcid makes the service `kind`/STEM`suffix` (disk/nvme0n1), where the stem is the configured
+ * service's name and a number; a driver that starts again gets the same name and the same sockets.
+ * kind: 1 to 15 letters a to z; suffix: up to 15 of a to z and 0 to 9. The fds, for
+ * pcidipc_listen, are the caller's until unpublish. -EINVAL; -EEXIST: published already; -EDQUOT:
+ * too many services; -EPERM: the driver is to be in a sandbox and is not.
+ */
 int pcidipc_pci_publish(struct pcidipc_pci *pci, const char *kind, const char *suffix,
 			struct pcidipc_service *service);
+/* Close both sockets and take the name away. */
 int pcidipc_pci_unpublish(struct pcidipc_pci *pci, struct pcidipc_service *service);
 
 /* What lies below a driver's function and wants a driver of its own: a USB interface. */
@@ -227,6 +260,7 @@ struct pcidipc_child {
  * -EEXIST, -EDQUOT (too many children).
  */
 int pcidipc_pci_announce(struct pcidipc_pci *pci, const struct pcidipc_child *child);
+/* -ENOENT: none with this number was announced. */
 int pcidipc_pci_child_gone(struct pcidipc_pci *pci, uint32_t number);
 /*
  * For a child's driver, which has a pcidipc_pci too, to publish its services: the channel to who

@@ -49,6 +49,7 @@ void pcidipc_pool_destroy(struct pcidipc_pool *pool);
  * bookkeeping has grown to its working size.
  */
 struct pcidipc_buf *pcidipc_pool_alloc(struct pcidipc_pool *pool, size_t bytes, size_t align);
+/* Give it back: at once, or when the last hold on it is released. */
 void pcidipc_buf_free(struct pcidipc_buf *buf);
 
 /* Guard a buffer for one request in flight, and end it. release after free gives the memory back.
@@ -59,9 +60,12 @@ static inline void pcidipc_buf_hold(struct pcidipc_buf *buf)
 }
 void pcidipc_buf_release(struct pcidipc_buf *buf);
 
+/* Where it is mapped in this process: offset 0. */
 void *pcidipc_pool_base(const struct pcidipc_pool *pool);
+/* Its size, as it was rounded up. */
 uint64_t pcidipc_pool_bytes(const struct pcidipc_pool *pool);
-int pcidipc_pool_fd(const struct pcidipc_pool *pool); /* stays the pool's */
+/* The memfd, which stays the pool's. */
+int pcidipc_pool_fd(const struct pcidipc_pool *pool);
 
 static inline void *pcidipc_buf_ptr(const struct pcidipc_buf *buf)
 {

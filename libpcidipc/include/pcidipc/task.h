@@ -30,6 +30,7 @@ struct pcidipc_completion {
 int pcidipc_await(struct pcidipc_completion *completion);
 /* The same, but after `ns` it is posted with -ETIMEDOUT, and what comes later is ignored. */
 int pcidipc_await_for(struct pcidipc_completion *completion, uint64_t ns);
+/* It is done, with `res`. The waiter is resumed by the loop, not in here. */
 void pcidipc_post(struct pcidipc_completion *completion, int32_t res);
 
 /* Suspend the calling task for `ns`. */
