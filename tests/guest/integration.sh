@@ -19,6 +19,8 @@ B=${B:-build}
 tests=${*:-$(cd tests/qemu && ls -- test_*.c | sed 's/\.c$//')}
 recorded=$(pwd)/$B/guest/recorded
 status=0
+. tests/guest/alone.sh
+alone "$recorded.lock"
 
 # What the test wants: its images in $recorded/TEST, QEMU's arguments in $recorded/TEST/args, one on a line.
 record()

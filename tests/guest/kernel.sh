@@ -6,6 +6,8 @@
 set -eu
 version=$1
 mirror=$("$(dirname "$0")/mirror.sh")
+. "$(dirname "$0")/alone.sh"
+alone "$2.lock"
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
 [ ! -e "$dir/complete" ] || exit 0

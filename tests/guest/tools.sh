@@ -3,6 +3,8 @@
 # Fetch runit, s6 and lspci and unpack them; nothing is installed. usage: tools.sh DIR
 # Does nothing when they are there already.
 set -eu
+. "$(dirname "$0")/alone.sh"
+alone "$1.lock"
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 [ ! -e "$dir/complete" ] || exit 0
