@@ -62,14 +62,7 @@ SEEN(wrong_pools, "is no memfd sealed against shrinking and growing")
 SEEN(replace_pools, "is attached already")
 SEEN(many_fds, "carries file descriptors that it must not")
 TEST(talk)
-
-/* In a small guest another limit may be met first. */
-static void test_crowd(void)
-{
-	withstand(attack_crowd);
-	CU_ASSERT_TRUE(rig_on_vfio() ||
-		       rig_logged(&bad_rig, "connections, the limit for one user"));
-}
+SEEN(crowd, "connections, the limit for one user")
 
 static CU_TestInfo tests[] = {
 	{"leaving at every step", test_leave_early},

@@ -418,7 +418,11 @@ void attack_talk(void)
 	rawpeer_close(&peer);
 }
 
-/* Far more connections than the disk takes, half of them with a hello, all kept for a while. */
+/*
+ * More connections than the disk takes of one user. Three of four say hello, and are kept, so that
+ * there are enough of them however slowly they come. The others are silent, for which there is a
+ * limit of time, or want the disk for themselves, and are sent away.
+ */
 void attack_crowd(void)
 {
 	enum { MOST = 700 };
@@ -431,8 +435,10 @@ void attack_crowd(void)
 	setrlimit(RLIMIT_NOFILE, &files);
 	for (unsigned i = 0; i < MOST; i++) {
 		raw_connect(&peers[i]);
-		if (i & 1)
-			rawpeer_hello(&peers[i], pick(4));
+		if (i % 4)
+			rawpeer_hello(&peers[i], pick(2) ? RINGABI_OPEN_READ_ONLY : 0);
+		else if (pick(2))
+			rawpeer_hello(&peers[i], RINGABI_OPEN_EXCLUSIVE);
 	}
 	for (unsigned i = 0; i < MOST; i++)
 		rawpeer_close(&peers[i]);
