@@ -229,6 +229,7 @@ static struct pcid_function *take_function(struct vfio_bus *bus, struct pci_dev 
 	f->config_bytes = config_bytes(f);
 	f->dma_bits = 64;
 	f->group = vfio_sysfs_group(f->address);
+	vfio_of(f)->node = vfio_sysfs_node(f->address);
 	f->parent = find_parent(bus, f->address);
 	vfio_of(f)->pci = d;
 	keep(bus, f);

@@ -113,6 +113,45 @@ static void bound(struct vfio_bus *bus, const char *address)
 		arrived(bus, address);
 }
 
+/* ---- what was missed ---- */
+
+static void look_for_gone(struct vfio_bus *bus)
+{
+	pcidipc_list_for_each(f, &bus->bus.functions, struct pcid_function, link) {
+		uint64_t node = vfio_sysfs_node(f->address);
+
+		if (!f->gone && (!node || node != vfio_of(f)->node))
+			gone(bus, f->address);
+	}
+}
+
+static void look_at(struct vfio_bus *bus, const char *address)
+{
+	if (vfio_find(bus, address))
+		bound(bus, address);
+	else
+		arrived(bus, address);
+}
+
+/*
+ * The kernel had more to tell than there was room for (ENOBUFS). What it has told since is
+ * forgotten too, or it would be taken for newer than what is seen now; what it tells during the
+ * look is told a second time, which does no harm.
+ */
+static void catch_up(struct vfio_hotplug *h)
+{
+	struct udev_device *device;
+
+	pcidipc_warn("udev: events were lost: looking at all functions again");
+	do {
+		errno = 0;
+		device = udev_monitor_receive_device(h->monitor);
+		udev_device_unref(device);
+	} while (device || errno == ENOBUFS);
+	look_for_gone(h->bus);
+	vfio_sysfs_each(h->bus, look_at);
+}
+
 static void told(struct pcidipc_watch *watch, unsigned events)
 {
 	struct vfio_hotplug *h = pcidipc_container_of(watch, struct vfio_hotplug, watch);
@@ -121,7 +160,9 @@ static void told(struct pcidipc_watch *watch, unsigned events)
 	const char *address = device ? udev_device_get_sysname(device) : NULL;
 
 	(void)events;
-	if (action && address && !strcmp(action, "add"))
+	if (!device && errno == ENOBUFS)
+		catch_up(h);
+	else if (action && address && !strcmp(action, "add"))
 		arrived(h->bus, address);
 	else if (action && address && !strcmp(action, "bind"))
 		bound(h->bus, address);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What sysfs says about a function, and what can be asked of the kernel there. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vfio.h"
@@ -81,4 +83,26 @@ uint64_t vfio_sysfs_number(const char *address, const char *attribute, uint64_t 
 	text[n] = '\0';
 	value = strtoull(text, &end, 0);
 	return end == text ? otherwise : value;
+}
+
+/* Of a directory in sysfs, the inode's number is given out anew only after all others have been. */
+uint64_t vfio_sysfs_node(const char *address)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	path_of(path, address, "");
+	return stat(path, &st) ? 0 : st.st_ino;
+}
+
+void vfio_sysfs_each(struct vfio_bus *bus, void (*look)(struct vfio_bus *, const char *address))
+{
+	DIR *dir = opendir("/sys/bus/pci/devices");
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		if (*entry->d_name != '.')
+			look(bus, entry->d_name);
+	if (dir)
+		closedir(dir);
 }

@@ -114,6 +114,7 @@ struct vfio_function {
 	struct vfio_worker worker;
 	struct pci_dev *pci; /* libpci's */
 	bool own_pci;	     /* to be freed here */
+	uint64_t node;	     /* vfio_sysfs_node of when it was found */
 
 	/* taking over: takeover.c */
 	bool taken;		     /* from the driver below, by us: to be given back */
@@ -172,6 +173,10 @@ void vfio_sysfs_driver(const char *address, char name[VFIO_DRIVER_BYTES]);
 uint32_t vfio_sysfs_group(const char *address);
 /* A number as sysfs prints it, 0x or decimal; `otherwise` where it cannot be read. */
 uint64_t vfio_sysfs_number(const char *address, const char *attribute, uint64_t otherwise);
+/* Tells a device from one that had its address before; 0: there is none. */
+uint64_t vfio_sysfs_node(const char *address);
+/* Every function that the kernel knows, in no order. */
+void vfio_sysfs_each(struct vfio_bus *bus, void (*look)(struct vfio_bus *, const char *address));
 
 /* ---- enumerate.c ---- */
 
