@@ -49,6 +49,18 @@ static bool all_settled(struct pcid *pcid)
 	return true;
 }
 
+/* Whoever looks for what is not there finds why. */
+static void say_what_is_missing(struct pcid *pcid)
+{
+	if (pcidipc_list_empty(&pcid->drivers))
+		pcidipc_notice("no function is driven: the bus has none that the configuration "
+			       "names and has a driver for");
+	pcidipc_list_for_each(d, &pcid->drivers, struct pcid_driver, link)
+		if (!d->settled)
+			pcidipc_warn("%s: serves nothing yet, and is not waited for any longer",
+				     d->name);
+}
+
 static void become_ready(struct app *app)
 {
 	struct pcid *pcid = &app->pcid;
@@ -59,6 +71,7 @@ static void become_ready(struct app *app)
 	pcidipc_timer_cancel(&app->ready_by);
 	if (pcid->stopping)
 		return;
+	say_what_is_missing(pcid);
 	pcid_rundir_sweep(pcid);
 	pcid->ready = true;
 	pcid_notify_ready(pcid);

@@ -87,9 +87,11 @@ static int start(struct pcid_bus *bus)
 		ret = vfio_enumerate(b);
 	if (!ret)
 		ret = vfio_faults_start(b);
-	if (!ret)
-		vfio_takeover_recall(b);
-	return ret;
+	if (ret)
+		return ret;
+	vfio_tell_missing(b);
+	vfio_takeover_recall(b);
+	return 0;
 }
 
 static void stop(struct pcid_bus *bus)
@@ -454,6 +456,8 @@ int pcid_vfio_bus_configure(struct pcid_bus *bus, const struct pcid_vfio_options
 	b->shared_groups = options->shared_groups;
 	pthread_mutex_unlock(&b->list_lock);
 	free_names(old);
+	if (b->pci)
+		vfio_tell_missing(b); /* before that, the start will */
 	return 0;
 }
 

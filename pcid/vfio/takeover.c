@@ -50,6 +50,23 @@ static bool named(struct pcid_function *f)
 	return found;
 }
 
+static bool on_bus(struct vfio_bus *bus, const char *name)
+{
+	pcidipc_list_for_each(f, &bus->bus.functions, struct pcid_function, link)
+		if (!f->gone && names(name, f->address, f->vendor, f->device))
+			return true;
+	return false;
+}
+
+void vfio_tell_missing(struct vfio_bus *bus)
+{
+	for (size_t i = 0; bus->take && bus->take[i]; i++)
+		if (!on_bus(bus, bus->take[i]))
+			pcidipc_notice("%s: named in the configuration's section vfio, but this "
+				       "machine has no such function",
+				       bus->take[i]);
+}
+
 static bool is_vfio(const char *driver)
 {
 	return !strcmp(driver, VFIO_DRIVER);

@@ -207,6 +207,8 @@ void vfio_hold_end(struct vfio_hold *hold);
 
 /* Does the configuration name it, or has somebody bound it to vfio-pci? */
 bool vfio_offered(struct pcid_function *f);
+/* A message for each name in the configuration that nothing on the bus has. */
+void vfio_tell_missing(struct vfio_bus *bus);
 /* Make it vfio-pci's, unless something speaks against it, which is told. (worker) */
 int vfio_take_over(struct pcid_function *f);
 /* To the driver that it had. (worker) */

@@ -73,6 +73,14 @@ start_pcid()
 	kill -0 $pcid_pid || fail "pcid did not start"
 }
 
+# Once pcid is ready: the disk is there, or the log says that pcid waited for it no longer (5 s, which a busy host can take
+# for itself), and then it comes. usage: there_or_told DISK LOG
+there_or_told()
+{
+	pcidctl disks | grep -q "$1" || grep 'serves nothing yet' "$2" || fail "ready, and $1 is neither there nor late"
+	await pcidctl disk info "$1"
+}
+
 stop_pcid()
 {
 	end_load

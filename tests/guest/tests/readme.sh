@@ -14,6 +14,7 @@ sed -n '/^## On a real machine/,/^## How/p' /tests/README.md | sed -n '/^```/,/^
 sudo()
 {
 	PATH=/usr/local/sbin:/usr/local/bin:$PATH "$@"
+	[ "$1" != pcid ] || there_or_told nvme0n1 /tmp/said
 }
 trap 'cat /tmp/said; kill $(cat /run/pcid.pid 2>/dev/null) 2>/dev/null || true' EXIT
 set -x

@@ -42,7 +42,7 @@ for kind in runit s6; do
 		supervisor=$!
 		await s6-svstat /run/service/$kind
 		s6-svwait -U -t 30000 /run/service/$kind || fail "s6 was not told that pcid is ready"
-		pcidctl disks | grep nvme0n1 || fail "ready before the disk was there"
+		there_or_told nvme0n1 /tmp/supervised.log
 	fi
 	killed_and_back
 	echo 'vfio { take = {"0000:00:03.0"} }' >/etc/pcid.d/30-more.conf
