@@ -299,11 +299,14 @@ int vfio_take_over(struct pcid_function *f)
 	return -EPERM;
 }
 
+/* Where it had none: to whichever has come to want it, as at boot, when pcid is there before the
+ * kernel's modules are. */
 static void bind_to(const struct pcid_function *f, const char *driver)
 {
-	char path[128];
+	char path[128] = "drivers_probe";
 
-	snprintf(path, sizeof(path), "drivers/%s/bind", driver);
+	if (*driver)
+		snprintf(path, sizeof(path), "drivers/%s/bind", driver);
 	step(f->address, path, f->address);
 }
 
@@ -319,7 +322,7 @@ int vfio_give_back(void *function)
 	step_of(f, "driver_override", "\n");
 	if (is_vfio(driver))
 		step_of(f, "driver/unbind", f->address);
-	if (*p->was && (is_vfio(driver) || !*driver)) /* else somebody else has given it away */
+	if (is_vfio(driver) || !*driver) /* else somebody else has given it away */
 		bind_to(f, p->was);
 	vfio_sysfs_driver(f->address, driver);
 	pcidipc_notice("%s: given back to %s", f->address, *driver ? driver : "no driver");

@@ -211,7 +211,7 @@ bool vfio_offered(struct pcid_function *f);
 void vfio_tell_missing(struct vfio_bus *bus);
 /* Make it vfio-pci's, unless something speaks against it, which is told. (worker) */
 int vfio_take_over(struct pcid_function *f);
-/* To the driver that it had. (worker) */
+/* To the driver that it had, or, if none, to one that wants it. (worker) */
 int vfio_give_back(void *function);
 /* What a dead predecessor did not give back. */
 void vfio_takeover_recall(struct vfio_bus *bus);

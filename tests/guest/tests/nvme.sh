@@ -31,3 +31,16 @@ is_as_before 0000:00:02.0 nvme
 await has_disk 0000:00:02.0
 dd if=/dev/$(disk_of 0000:00:02.0) of=/tmp/kernel bs=1M skip=3 count=12 2>/dev/null
 cmp /tmp/in /tmp/kernel
+
+# At boot pcid may be there before the kernel's driver: that one has it afterwards.
+modprobe -r nvme
+[ "$(driver_of 0000:00:02.0)" = none ]
+start_pcid
+await pcidctl disk info nvme0n1
+modprobe nvme
+await has_disk 0000:00:03.0
+[ "$(driver_of 0000:00:02.0)" = vfio-pci ]
+stop_pcid
+grep '0000:00:02.0: taken over from no driver' /tmp/pcid.log
+is_as_before 0000:00:02.0 nvme
+await has_disk 0000:00:02.0
