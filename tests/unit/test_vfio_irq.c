@@ -3,7 +3,7 @@
  * Masking MSI in configuration space: QEMU has no device with mask bits but bridges, which VFIO
  * does not hand out. So the device is a file: what VFIO would write to configuration space is
  * there, and VFIO's ioctl is played by this test, which keeps the eventfds and signals them as the
- * device would.
+ * device would. And an MSI-X table that is gone.
  */
 #include <CUnit/Basic.h>
 #include <errno.h>
@@ -22,6 +22,9 @@
 
 #define CAP 0x50
 #define CONFIG_OFFSET 0x70000 /* in VFIO's device fd */
+#define BAR_OFFSET 0x100000   /* there, too */
+#define BAR_BYTES 0x2000
+#define TABLE 0x1000 /* in the BAR */
 
 static struct pcidipc_loop *loop;
 static struct vfio_bus bus;
@@ -225,6 +228,57 @@ static void run_busy(void *arg)
 	pcidipc_loop_stop(loop, 0);
 }
 
+/* ---- a table that does not answer any more ---- */
+
+static uint32_t control_of(unsigned vector)
+{
+	uint32_t value = 0xdeadbeef;
+
+	CU_ASSERT_EQUAL(pread(priv.device, &value, 4, BAR_OFFSET + TABLE + 16 * vector + 12), 4);
+	return value;
+}
+
+static void set_up_table(void)
+{
+	set_up(true, 1, 8);
+	function.msix = (struct pcid_msix){.cap = CAP + 0x20, .count = 4, .offset = TABLE};
+	priv.region[0] =
+		(struct vfio_region){.offset = BAR_OFFSET, .bytes = BAR_BYTES, .mappable = true};
+	priv.decode = true;
+	CU_ASSERT_EQUAL_FATAL(ftruncate(priv.device, BAR_OFFSET + BAR_BYTES), 0);
+	CU_ASSERT_EQUAL_FATAL(vfio_irq_alloc(&function, 4, &irqs), 0);
+	CU_ASSERT_EQUAL(irqs.kind, RINGABI_IRQ_MSIX);
+}
+
+/*
+ * A device that was pulled out, or whose decoding was turned off, answers with SIGBUS, and so does
+ * a file behind its end. Whoever masks is told; when it answers again it has the masks.
+ */
+static void run_table_gone(void *arg)
+{
+	(void)arg;
+	set_up_table();
+	CU_ASSERT_EQUAL(vfio_irq_mask(&function, 1, true), 0);
+	CU_ASSERT_EQUAL(control_of(1), PCI_MSIX_ENTRY_CTRL_MASKBIT);
+	CU_ASSERT_EQUAL(control_of(2), 0);
+	CU_ASSERT_EQUAL_FATAL(ftruncate(priv.device, BAR_OFFSET), 0);
+	CU_ASSERT_EQUAL(vfio_irq_mask(&function, 2, true), -ENODEV);
+	CU_ASSERT_EQUAL(vfio_irq_mask(&function, 1, false), 0); /* it is known by now */
+	CU_ASSERT_EQUAL_FATAL(ftruncate(priv.device, BAR_OFFSET + BAR_BYTES), 0);
+	vfio_irq_decoding(&function);
+	CU_ASSERT_EQUAL(control_of(1), 0);
+	CU_ASSERT_EQUAL(control_of(2), PCI_MSIX_ENTRY_CTRL_MASKBIT);
+	CU_ASSERT_EQUAL(vfio_irq_mask(&function, 1, true), 0);
+	CU_ASSERT_EQUAL(control_of(1), PCI_MSIX_ENTRY_CTRL_MASKBIT);
+	tear_down();
+	pcidipc_loop_stop(loop, 0);
+}
+
+static void test_table_gone(void)
+{
+	in_a_task(run_table_gone);
+}
+
 static void test_mask_64(void)
 {
 	in_a_task(run_mask_64);
@@ -250,11 +304,12 @@ int main(void)
 	CU_pSuite suite;
 
 	CU_initialize_registry();
-	suite = CU_add_suite("MSI with mask bits", NULL, NULL);
+	suite = CU_add_suite("VFIO: MSI with mask bits, a lost MSI-X table", NULL, NULL);
 	CU_ADD_TEST(suite, test_mask_64);
 	CU_ADD_TEST(suite, test_mask_32);
 	CU_ADD_TEST(suite, test_counts);
 	CU_ADD_TEST(suite, test_busy);
+	CU_ADD_TEST(suite, test_table_gone);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	return CU_get_number_of_failures() ? 1 : 0;
