@@ -6,7 +6,8 @@
 set -u
 cd "$(dirname "$0")/../.."
 B=${B:-build}
-mkdir -p "$B/guest"
+. tests/guest/alone.sh
+alone "$B/guest/check.lock"
 log=$B/guest/check.log
 failures=$B/guest/failures
 : >"$failures"
@@ -52,7 +53,7 @@ run_some()
 		test_*) run tests/guest/integration.sh "$test" ;;
 		without_iommu) GUEST_IOMMU= GUEST_NAME=$test run tests/guest/run.sh "$test" ;;
 		without_remapping) GUEST_IOMMU=off GUEST_NAME=$test run tests/guest/run.sh "$test" ;;
-		systemd) run tests/guest/systemd.sh ;;
+		systemd*) run tests/guest/systemd.sh "$test" ;;
 		*) KERNELS=${KERNELS:-$(choose_kernels)} run tests/guest/run.sh "$test" ;;
 		esac
 	done

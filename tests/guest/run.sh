@@ -4,6 +4,7 @@
 # usage: run.sh [TEST...]        the tests are tests/guest/tests/*.sh; default: all of them
 # Variables: B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)  BOOT_LIMIT=1500 (of all of them)
 #   GUEST_IOMMU: interrupt remapping is "on", or "off"; empty: there is no IOMMU
+#   GUEST_DEVICES: empty: there are none
 #   GUEST_SHARE, GUEST_ROOT, GUEST_NAME, GUEST_MIB: set by the other scripts
 set -eu
 cd "$(dirname "$0")/../.."
@@ -13,6 +14,7 @@ work=$B/guest
 tests=${*:-$(cd $here/tests && ls -- *.sh | grep -v -x "lib.sh\|integration.sh\|without_.*" | sed 's/\.sh$//')}
 status=0
 mkdir -p "$work/bin"
+. $here/alone.sh
 
 # What is behind the IOMMU. Addresses are fixed, so that tests can name functions:
 #   0000:00:02.0 NVMe, "disk0"; 03.0 NVMe, "disk1"; 04.0 xHCI with a Bulk-Only and a UAS stick; 05.0 edu (MSI without
@@ -30,7 +32,10 @@ devices()
 		cat "$share/args"
 		return
 	fi
-	[ -z "${GUEST_ROOT:-}" ] || echo "-drive file=$GUEST_ROOT,if=virtio,format=raw,cache=unsafe"
+	echo "-trace scsi_req_parsed"
+	# each boot has the root file system as it was made
+	[ -z "${GUEST_ROOT:-}" ] || echo "-drive file=$GUEST_ROOT,if=virtio,format=raw,cache=unsafe,snapshot=on"
+	[ "${GUEST_DEVICES-all}" != "" ] || return 0
 	echo "-drive file=$run/disk0.img,if=none,id=d0,format=raw,cache=unsafe -device nvme,drive=d0,serial=disk0,addr=2
 	-drive file=$run/disk1.img,if=none,id=d1,format=raw,cache=unsafe -device nvme,drive=d1,serial=disk1,addr=3
 	-drive file=$run/stick.img,if=none,id=d2,format=raw,cache=unsafe
@@ -102,6 +107,7 @@ for version in ${KERNELS:-6.1}; do
 	kernel=build/guest/kernel-$version # the same for every variant of the build
 	run=$work/run-$version${GUEST_NAME:+-$GUEST_NAME}
 	sh $here/kernel.sh "$version" "$kernel"
+	alone "$run.lock"
 	rm -rf "$run"
 	share=${GUEST_SHARE:-$run/share}
 	mkdir -p "$run" "$share"
