@@ -5,7 +5,7 @@
 set -eu
 kernel=$1 build=$2 out=$3
 here=$(cd "$(dirname "$0")" && pwd)
-modules="vfio-pci vfio_iommu_type1 nvme xhci-pci usb-storage uas sd_mod ext4 crc32c_generic uio_pci_generic 9p 9pnet_virtio virtio_pci virtio_blk"
+modules="vfio-pci vfio_iommu_type1 nvme e1000 xhci-pci usb-storage uas sd_mod ext4 crc32c_generic uio_pci_generic 9p 9pnet_virtio virtio_pci virtio_blk"
 root=$out.root
 
 rm -rf "$root"

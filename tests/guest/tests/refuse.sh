@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What pcid must leave alone: a mounted disk, a function in a group with others, one that nobody named, one without IOMMU.
+# What pcid must leave alone: a mounted disk, one that is swap, a network interface that is up, a function in a group with
+# others, one that nobody named.
 . /tests/lib.sh
 modprobe nvme
 modprobe ext4
@@ -43,6 +44,42 @@ grep 0000:00:05.0 /tmp/pcid.log && fail "0000:00:05.0 is not named, and was touc
 stop_pcid
 umount /tmp/mnt
 is_as_before 0000:00:02.0 nvme
+
+# swap, and a network interface that is up; once it is down, it may be had
+await has_disk 0000:00:03.0
+disk=$(disk_of 0000:00:03.0)
+mkswap /dev/$disk
+swapon /dev/$disk
+net=0000:00:08.0
+modprobe e1000
+await test "$(driver_of $net)" = e1000
+name=$(ls /sys/bus/pci/devices/$net/net)
+ip link set "$name" up
+rm $conf
+take 0000:00:03.0 $net
+use_nvmed
+cat >>$conf <<END
+driver "e1000" {
+	vendor = 0x8086
+	device = 0x100e
+	command = "/tests/probe"
+}
+END
+start_pcid
+expect "0000:00:03.0: refused: the kernel uses its disk $disk"
+expect "$net: refused: the kernel uses its network interface $name, which is up"
+[ "$(driver_of 0000:00:03.0)" = nvme ]
+[ "$(driver_of $net)" = e1000 ]
+swapoff /dev/$disk
+ip link set "$name" down
+pcidctl restart 0000:00:03.0
+pcidctl restart $net
+await pcidctl disk info nvme0n1
+await grep "$net: taken over from e1000" /tmp/pcid.log
+stop_pcid
+is_as_before 0000:00:03.0 nvme
+is_as_before $net e1000
+modprobe -r e1000
 
 # a driver of the kernel's has the other one of the group: that the configuration allows sharing does not help
 other=0000:01:02.0

@@ -2,6 +2,7 @@
 # Two sticks, Bulk-Only and UAS, by two ways: usbscsid over the kernel's xhci_hcd and libusb, and usbscsid below xhcid on
 # the VFIO bus. Both see the same descriptors and inquiry data, byte for byte, and the same contents.
 . /tests/lib.sh
+share
 xhci=0000:00:04.0
 modprobe xhci-pci
 await test "$(driver_of $xhci)" = xhci_hcd
@@ -107,7 +108,15 @@ cmp /tmp/contents1 /tmp/ours1
 cmp /tmp/contents2 /tmp/ours2
 pcidctl disk write $bot --input /tmp/in --offset 14M --flush
 pcidctl disk write $uas --input /tmp/in --offset 15M --flush
+# at its end usbscsid has the sticks write down what they hold: SYNCHRONIZE CACHE(10) is command 0x35
+flushes()
+{
+	grep -c 'scsi_req_parsed .* command 53 ' /share/trace || true
+}
+before=$(flushes)
+[ "$before" -ge 2 ] || fail "QEMU does not tell of --flush"
 stop_pcid
+[ "$(flushes)" -eq $((before + 2)) ] || fail "SYNCHRONIZE CACHE: $(($(flushes) - before)) at the end, not 2"
 for id in 46f4:0001 46f4:0003; do
 	[ $id = 46f4:0001 ] && port=1 || port=2
 	dumped /tmp/libusb$port.log $id >/tmp/said.libusb
