@@ -210,6 +210,21 @@ unsigned rig_log_count(struct rig *rig, size_t mark, const char *text)
 	return n;
 }
 
+void rig_await_late(struct rig *rig, size_t mark)
+{
+	char *log, *line, serves[128];
+	size_t n;
+
+	log = read_log(rig, mark, &n);
+	for (char *at = log; at && (at = strstr(at, ": serves nothing yet")); at++) {
+		for (line = at; line > log && line[-1] != '\n';)
+			line--;
+		snprintf(serves, sizeof(serves), "%.*s: serves ", (int)(at - line), line);
+		(void)RIG_UNTIL(rig_log_count(rig, mark, serves) > 1); /* one is the above */
+	}
+	free(log);
+}
+
 bool rig_logged_since(struct rig *rig, size_t mark, const char *text)
 {
 	return rig_log_count(rig, mark, text) > 0;

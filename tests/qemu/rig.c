@@ -340,6 +340,7 @@ int rig_start(struct rig *rig, const char *config)
 {
 	int ends[2], ret;
 	pid_t self = getpid();
+	size_t mark = rig_mark(rig);
 
 	if (!config)
 		config = usual_config;
@@ -361,6 +362,8 @@ int rig_start(struct rig *rig, const char *config)
 	if (ret) {
 		fprintf(stderr, "pcid did not get ready: %s\n", strerror(-ret));
 		rig_show_log(rig);
+	} else {
+		rig_await_late(rig, mark);
 	}
 	return ret;
 }

@@ -86,6 +86,9 @@ bool rig_logged_since(struct rig *rig, size_t mark, const char *text);
 /* How many times. */
 unsigned rig_log_count(struct rig *rig, size_t mark, const char *text);
 void rig_show_log(struct rig *rig);
+/* Until the drivers that pcid did not wait for serve: it waits for 5 s, which a busy machine can
+ * take for itself. */
+void rig_await_late(struct rig *rig, size_t mark);
 
 /* Run a QMP command at QEMU: its "return" (the caller's to put), or NULL with a line on stderr. */
 struct json_object *rig_qmp(struct rig *rig, const char *command);
