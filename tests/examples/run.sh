@@ -138,6 +138,11 @@ prints "what the log says of it" "edu 0000:00:01.0: edud: calc/edu0: pid N: opco
 edu 0000:00:01.0: edud: calc/edu0: pid N: opcode 46: 2049 bytes, not 1 to 2048" \
 	sh -c "sed -n 's/ pid [0-9]*:/ pid N:/; s/.*\(edu 0000.*: opcode 46: .*\) (.*/\1/p' '$dir/log'"
 prints "it lives" 2 "$B/examples/educlient" 2
+# Pools of 2 MiB each, and 256 MiB of addresses that edu's DMA reaches: those that were used before come again.
+prints "round the addresses" "1
+round the addresses" sh -c "for i in \$(seq 130); do '$B/examples/educlient' 1 '' >/dev/null 2>&1 && exit 1; done
+	'$B/examples/educlient' 1 'round the addresses'"
+prints "no stray DMA" "" sh -c "! grep 'the IOMMU refused' '$dir/log'"
 stop_pcid
 
 driver_dir=$B/bin

@@ -58,12 +58,12 @@ cp -R "$here/../../init" "$root/tests/init.d"
 cp "$build"/bin/* "$root/suite/"
 # as "make install" has it
 MAKEFLAGS= make -s B="$build" DESTDIR="$root" install >/dev/null
-cp README.md init/pcid.conf "$root/tests/"
+cp README.md init/pcid.conf examples/edud/edud.conf "$root/tests/"
 mkdir -p "$root/usr/sbin"
 for program in pcid pcidctl; do
 	ln -s /suite/$program "$root/usr/sbin/"
 done
-for test in "$build"/tests/test_* "$build"/guest/bin/*; do
+for test in "$build"/tests/test_* "$build"/guest/bin/* "$build"/examples/edu*; do
 	[ ! -x "$test" ] || cp "$test" "$root/tests/"
 done
 for program in "$root"/suite/* "$root"/tests/* "$root/bin/lspci"; do
