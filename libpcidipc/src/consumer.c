@@ -239,7 +239,7 @@ struct io_uring_sqe *pcidipc_get_sqe(struct pcidipc_consumer *c)
 
 uint32_t pcidipc_sq_space(struct pcidipc_consumer *c)
 {
-	return c->error ? 0 : pcidipc_ring_sq_space(&c->ring);
+	return c->error || c->lost_producer ? 0 : pcidipc_ring_sq_space(&c->ring);
 }
 
 int pcidipc_submit(struct pcidipc_consumer *c)
@@ -503,7 +503,7 @@ void consumer_fail(struct pcidipc_consumer *c, int error)
 	if (!c->lost_producer) {
 		pcidipc_watch_remove(&c->watch);
 		drain(c); /* what it published before it died counts */
-		if (c->path && c->slots) {
+		if ((c->path && c->slots) || c->warden) {
 			consumer_recover_start(c, error);
 			if (c->loop)
 				pcidipc_timer_set(c->loop, &c->retry, 0, recover_later);

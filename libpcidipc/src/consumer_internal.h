@@ -92,6 +92,9 @@ struct pcidipc_consumer {
 	bool successor_ready;
 	uint64_t successor_generation;
 	uint64_t give_up_at;
+	/* Of a class driver: its connection to pcid, which says when the function whose driver we
+	 * have lost was stopped. NULL: nobody does. */
+	struct pcidipc_consumer *warden;
 
 	struct attached_pool pools[RINGABI_MAX_POOLS];
 	struct pcidipc_consumer_stats stats;

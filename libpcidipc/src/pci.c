@@ -19,6 +19,13 @@
 
 #define PCI_ENTRIES 256
 
+static struct pcidipc_pci *opened; /* a process has one at most: its environment names it */
+
+struct pcidipc_pci *pci_opened(void)
+{
+	return opened;
+}
+
 /* ---- requests ---- */
 
 static struct io_uring_sqe pci_sqe(uint32_t cmd_op, const struct ringabi_pci_arg *arg,
@@ -200,8 +207,11 @@ int pcidipc_pci_open(struct pcidipc_loop *loop, struct pcidipc_pci **pci)
 	enum sandbox_mode mode = sandbox_wanted();
 	int ret = channel < 0 ? channel : pcidipc_pci_adopt(loop, channel, pci);
 
-	if (ret || mode == SANDBOX_NO)
+	if (ret)
 		return ret;
+	opened = *pci;
+	if (mode == SANDBOX_NO)
+		return 0;
 	ret = confine(*pci, mode);
 	if (ret)
 		pcidipc_pci_close(*pci);
@@ -217,6 +227,8 @@ void pcidipc_pci_close(struct pcidipc_pci *pci)
 {
 	if (!pci)
 		return;
+	if (opened == pci)
+		opened = NULL;
 	pci_unmap_all(pci);
 	pcidipc_consumer_close(pci->consumer);
 	free(pci);

@@ -19,6 +19,8 @@ struct pcidipc_pci {
 	int region_error[PCI_BARS]; /* why there is none */
 };
 
+/* What pcidipc_pci_open has opened in this process, or NULL. */
+struct pcidipc_pci *pci_opened(void);
 int pci_call(struct pcidipc_pci *pci, uint32_t cmd_op, struct ringabi_pci_arg arg, uint64_t addr,
 	     uint64_t big[2]);
 /* Map every region now, and let nothing be mapped later. */

@@ -5,6 +5,9 @@
  * its requests have drained. For one that died it is pcid that resets the function; pcid keeps the
  * service's listening socket, and a hello that is answered there, by the next driver or by pcid's
  * refusal, comes after the reset.
+ *
+ * A class driver's connection was given to it and has no name. There pcid says that the device is
+ * gone, after the reset of the function that it was behind; a producer that lives says so itself.
  */
 #include <pcidipc/log.h>
 #include <sys/socket.h>
@@ -69,11 +72,31 @@ static bool waited_enough(const struct pcidipc_consumer *c)
 	return c->lost_error == -EPROTO && clock_ns() >= c->give_up_at;
 }
 
+/* Without pcid's word nothing completes: our own end is what makes it take everything back. */
+static bool warden_has_spoken(struct pcidipc_consumer *c)
+{
+	if (!c->warden->error) /* a call may keep its loop from doing so */
+		consumer_read_channel(c->warden);
+	if (c->removed || c->warden->removed) {
+		c->lost_error = -ENODEV;
+		return true;
+	}
+	if (clock_ns() >= c->give_up_at) {
+		pcidipc_err("the controller's driver has ended the connection, and pcid does not "
+			    "say why: stopping");
+		pcidipc_loop_stop(c->loop, 1);
+		c->give_up_at = UINT64_MAX;
+	}
+	return false;
+}
+
 bool consumer_recover_step(struct pcidipc_consumer *c)
 {
 	struct pcidipc_packet reply;
 	int ret;
 
+	if (c->warden)
+		return warden_has_spoken(c);
 	if (!c->path)
 		return true;
 	if (c->successor < 0 && !producer_closed(c))

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "consumer_internal.h"
+#include "pci_internal.h"
 
 #define USB_ENTRIES 512
 #define DATA_BYTES RINGABI_POOL_ALIGN
@@ -266,8 +267,11 @@ int pcidipc_usb_adopt(struct pcidipc_loop *loop, int channel, struct pcidipc_usb
 int pcidipc_usb_open(struct pcidipc_loop *loop, struct pcidipc_usb **usb)
 {
 	int channel = pcidipc_pci_parent_channel();
+	int ret = channel < 0 ? channel : pcidipc_usb_adopt(loop, channel, usb);
 
-	return channel < 0 ? channel : pcidipc_usb_adopt(loop, channel, usb);
+	if (!ret && pci_opened())
+		(*usb)->consumer->warden = pci_opened()->consumer;
+	return ret;
 }
 
 void pcidipc_usb_close(struct pcidipc_usb *usb)

@@ -37,7 +37,9 @@ struct pcidipc_usb_setup {
 
 /*
  * Connect to who announced the interface ($PCID_PARENT_CHANNEL, which is removed from the
- * environment), on `loop`. -ENOENT: there is no such channel.
+ * environment), on `loop`. -ENOENT: there is no such channel. After pcidipc_pci_open, and to be
+ * closed before it: should the announcer die, what is in flight completes, with -ENODEV, when pcid
+ * has said that the controller was stopped, so that nobody writes to its memory any more.
  */
 int pcidipc_usb_open(struct pcidipc_loop *loop, struct pcidipc_usb **usb);
 /* The same over a channel that the caller has; it is taken over, on failure too. For tests. */
