@@ -21,6 +21,8 @@ int block_flush(struct pcidipc_request *rq)
 		return pcidipc_refuse(
 			rq, -EINVAL,
 			"FSYNC takes no range, no fd, and no flag but IORING_FSYNC_DATASYNC");
+	if (io->disk->info.flags & RINGABI_BLOCK_NO_MEDIUM) /* what was written went with it */
+		return -ENOMEDIUM;
 	if (!(io->disk->info.flags & RINGABI_BLOCK_VOLATILE_CACHE))
 		return 0;
 	return block_start(io, PCIDIPC_BLOCK_FLUSH);

@@ -557,6 +557,7 @@ static void test_medium(void)
 	CU_ASSERT_EQUAL(vector_call(false, 0, &iov, 1, 0), -ENOMEDIUM);
 	CU_ASSERT_EQUAL(pcidipc_blockdev_zero(c.dev, 0, BLOCK, false), -ENOMEDIUM);
 	CU_ASSERT_EQUAL(pcidipc_blockdev_discard(c.dev, 0, BLOCK), -ENOMEDIUM);
+	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), -ENOMEDIUM);
 	CU_ASSERT_EQUAL(pcidipc_blockdev_refresh(c.dev), 0);
 	CU_ASSERT_TRUE(pcidipc_blockdev_info(c.dev)->flags & RINGABI_BLOCK_NO_MEDIUM);
 	CU_ASSERT_EQUAL(pcidipc_blockdev_info(c.dev)->bytes, 0);
