@@ -39,12 +39,12 @@ static void pool_detach(struct pcidipc_session *s, struct pcidipc_pool_view *poo
 	link->ops->pool_detach(link, pool);
 }
 
-/* The pool stays while the request does. */
+/* Its buffer was found in that pool. */
 uint16_t lun_io_pool(const struct pcidipc_block_io *io)
 {
 	const struct pcidipc_request *rq = pcidipc_block_request(io);
 
-	return pcidipc_session_pool(rq->session, rq->sqe.buf_index)->forwarded;
+	return pcidipc_request_pool(rq, rq->sqe.buf_index)->forwarded;
 }
 
 static int submit(struct pcidipc_block_io *io)

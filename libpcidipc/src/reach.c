@@ -23,6 +23,13 @@ struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *s, uint32
 	return &s->pools[index]->view;
 }
 
+struct pcidipc_pool_view *pcidipc_request_pool(const struct pcidipc_request *rq, uint32_t index)
+{
+	struct session_pool *p = index < RINGABI_MAX_POOLS ? rq->session->pools[index] : NULL;
+
+	return p && rq->order < p->users_before ? &p->view : NULL;
+}
+
 /* ---- attach ---- */
 
 /* Every pool takes addresses, the device's and ours, that others need too. */
@@ -290,11 +297,9 @@ static int park(struct pcidipc_request *rq, struct pcidipc_pool_view *view, uint
 static int check_range(struct pcidipc_request *rq, uint32_t index, uint64_t offset, uint64_t bytes,
 		       struct pcidipc_pool_view **pool)
 {
-	struct session_pool *p = index < RINGABI_MAX_POOLS ? rq->session->pools[index] : NULL;
-
-	if (!p || rq->order >= p->users_before)
+	*pool = pcidipc_request_pool(rq, index);
+	if (!*pool)
 		return -ENXIO;
-	*pool = &p->view;
 	if (offset > (*pool)->bytes || bytes > (*pool)->bytes - offset)
 		return -EFAULT;
 	return 0;

@@ -20,11 +20,10 @@ static struct pcidipc_block_io *io_of(struct pcidipc_request *rq)
 static void in_its_pool(const struct pcidipc_block_io *io, const struct pcidipc_segment *s)
 {
 	struct pcidipc_request *rq = pcidipc_block_request(io);
-	const struct pcidipc_pool_view *view = pcidipc_session_pool(rq->session, rq->sqe.buf_index);
+	const struct pcidipc_pool_view *view = pcidipc_request_pool(rq, rq->sqe.buf_index);
 
-	/* Older than a detach of its pool, a request may still use it. */
-	fuzz_expect(!view || (s->iova >= view->iova && s->iova - view->iova <= view->bytes &&
-			      s->bytes <= view->bytes - (s->iova - view->iova)),
+	fuzz_expect(view && s->iova >= view->iova && s->iova - view->iova <= view->bytes &&
+			    s->bytes <= view->bytes - (s->iova - view->iova),
 		    "segments lie in their pool");
 }
 

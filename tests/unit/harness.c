@@ -77,6 +77,8 @@ static int reach(struct pcidipc_request *rq)
 
 	if (ret)
 		return ret;
+	if (!pcidipc_request_pool(rq, rq->sqe.buf_index))
+		return -EBADF;
 	if (rq->sqe.len && iova != POOL_IOVA * (rq->sqe.buf_index + 1u) + rq->sqe.addr)
 		return -EBADMSG;
 	return 0;

@@ -77,12 +77,12 @@ static struct ram_io *ram_io(struct pcidipc_block_io *io)
 static bool chunks_mapped(struct pcidipc_block_io *io, const struct pcidipc_segment *segment)
 {
 	uint32_t index = pcidipc_block_request(io)->sqe.buf_index;
-	struct pcidipc_pool_view *view = pcidipc_session_pool(pcidipc_block_session(io), index);
+	struct pcidipc_pool_view *view = pcidipc_request_pool(pcidipc_block_request(io), index);
 	struct ram_pool *pool;
 	uint64_t first, last;
 
 	if (!view)
-		return true; /* it is being detached, which waits for this request */
+		return false;
 	pool = view->driver;
 	first = (segment->iova - view->iova) / RINGABI_POOL_CHUNK;
 	last = (segment->iova - view->iova + segment->bytes - 1) / RINGABI_POOL_CHUNK;

@@ -52,11 +52,11 @@ void pcidipc_disk_changed(struct pcidipc_disk *disk)
 	disks_changed++;
 }
 
-struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *s, uint32_t index)
+struct pcidipc_pool_view *pcidipc_request_pool(const struct pcidipc_request *rq, uint32_t index)
 {
 	static struct pcidipc_pool_view view = {.forwarded = CLIENT_POOL};
 
-	(void)s, (void)index;
+	(void)rq, (void)index;
 	return &view;
 }
 

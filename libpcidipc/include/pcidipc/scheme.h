@@ -181,8 +181,11 @@ int pcidipc_refuse(struct pcidipc_request *request, int error, const char *forma
 int pcidipc_request_task(struct pcidipc_request *request,
 			 int (*task)(struct pcidipc_request *request));
 
-/* The pool that `index` names, or NULL. */
+/* The pool that `index` names for requests that are still to come, or NULL. */
 struct pcidipc_pool_view *pcidipc_session_pool(struct pcidipc_session *session, uint32_t index);
+/* The same for this one, until it completes: its pool stays where a later request detaches it. */
+struct pcidipc_pool_view *pcidipc_request_pool(const struct pcidipc_request *request,
+					       uint32_t index);
 
 /*
  * Make bytes [offset, offset + bytes) of pool `index` reachable by the device for this request. 0:
