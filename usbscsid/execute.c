@@ -65,9 +65,12 @@ static int once(struct target *t, uint8_t lun, const struct scsi_cdb *cdb, uint3
 	return ret;
 }
 
+/* It says something else first, once; a deferred error is about an earlier command (SPC-4, 4.5.5).
+ */
 static bool attention(const struct scsi_result *r)
 {
-	return r->status == SCSI_CHECK_CONDITION && r->sense.key == SENSE_UNIT_ATTENTION;
+	return r->status == SCSI_CHECK_CONDITION &&
+	       (r->sense.key == SENSE_UNIT_ATTENTION || r->sense.deferred);
 }
 
 static bool busy(const struct scsi_result *r)
@@ -90,7 +93,7 @@ int lun_execute(struct target *t, uint8_t lun, const struct scsi_cdb *cdb, uint3
 			continue;
 		if (ret)
 			return ret;
-		changed = changed || scsi_unit_changed(&result->sense);
+		changed = changed || (!result->sense.deferred && scsi_unit_changed(&result->sense));
 		result->changed = changed;
 		if (attention(result) && ++attentions < MOST_ATTENTIONS)
 			continue;

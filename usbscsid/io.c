@@ -19,6 +19,8 @@ struct progress {
 	struct pcidipc_list link; /* lun->parked */
 	uint64_t lba, blocks;	  /* still to be done */
 	uint32_t now;		  /* blocks of the command in flight */
+	uint32_t generation;	  /* of the medium that it is meant for */
+	uint32_t covers;	  /* a flush: lun->written when it went out */
 	struct pcidipc_segment own;
 	struct pcidipc_buf *list; /* of an UNMAP */
 	uint16_t tries, pauses;
@@ -98,6 +100,7 @@ static int fill_discard(struct progress *p)
 static void fill_flush(struct progress *p)
 {
 	p->now = 0;
+	p->covers = lun_of(p)->written;
 	p->c.cdb = scsi_synchronize_cache(lun_of(p)->sync16);
 	p->c.to_device = false;
 	p->c.data.bytes = 0;
@@ -128,8 +131,30 @@ static int fill(struct progress *p)
 
 /* ---- what became of it ---- */
 
+static bool flushes(const struct progress *p)
+{
+	return p->flush || p->io->kind == PCIDIPC_BLOCK_FLUSH;
+}
+
+/* Its medium is not the one any more that it was meant for. */
+static bool outlived(const struct progress *p)
+{
+	return p->generation != lun_of(p)->generation;
+}
+
+static bool wanted(const struct scsi_command *c)
+{
+	return !outlived(c->arg);
+}
+
 static void complete(struct progress *p, int res)
 {
+	struct lun *lun = lun_of(p);
+
+	if (!res && flushes(p) && lun->lost_writes) {
+		lun->lost_writes = false;
+		res = -EIO;
+	}
 	if (p->list)
 		pcidipc_buf_free(p->list);
 	p->list = NULL;
@@ -141,12 +166,15 @@ static bool data_whole(const struct progress *p)
 	return p->c.moved == p->c.data.bytes;
 }
 
+/* 04h: busy with itself, or stopped by itself, unless somebody has to come and help (04h/03h). */
 static enum verdict not_ready(struct lun *lun, const struct scsi_sense *s, int *error)
 {
 	*error = scsi_error(SCSI_CHECK_CONDITION, s, false);
-	if (s->asc == 0x04 && s->ascq == 0x01)
+	if (s->asc == 0x04 && s->ascq == 0x02)
+		lun_wake(lun);
+	if (s->asc == 0x04 && s->ascq != 0x03)
 		return PAUSE;
-	lun_look_again(lun); /* no medium, or one that has to be started */
+	lun_look_again(lun);
 	return FAIL;
 }
 
@@ -171,16 +199,6 @@ static enum verdict illegal(struct progress *p, const struct scsi_sense *s, int 
 	return AGAIN;
 }
 
-/* A medium that was changed is not the one that this request was meant for. */
-static enum verdict attention(struct lun *lun, const struct scsi_sense *s, int *error)
-{
-	*error = -EIO;
-	if (!scsi_unit_changed(s))
-		return AGAIN;
-	lun_look_again(lun);
-	return s->asc == 0x28 ? FAIL : AGAIN;
-}
-
 static void say(const struct progress *p, const struct scsi_sense *s)
 {
 	pcidipc_log_ratelimited(PCIDIPC_WARNING,
@@ -196,7 +214,7 @@ static enum verdict check_condition(struct progress *p, int *error)
 
 	*error = scsi_error(SCSI_CHECK_CONDITION, &s, p->c.to_device);
 	if (!s.valid || s.deferred) /* about an earlier command: this one was not begun */
-		return s.valid && s.key != SENSE_RECOVERED_ERROR ? FAIL : AGAIN;
+		return AGAIN;
 	if (s.key != SENSE_UNIT_ATTENTION && s.key > SENSE_RECOVERED_ERROR)
 		say(p, &s);
 	switch (s.key) {
@@ -209,7 +227,8 @@ static enum verdict check_condition(struct progress *p, int *error)
 	case SENSE_ILLEGAL_REQUEST:
 		return illegal(p, &s, error);
 	case SENSE_UNIT_ATTENTION:
-		return attention(lun, &s, error);
+		*error = -EIO;
+		return AGAIN;
 	case SENSE_ABORTED_COMMAND:
 		return s.asc == 0x10 ? FAIL : AGAIN; /* 10h: protection information is wrong */
 	case SENSE_DATA_PROTECT:
@@ -222,7 +241,7 @@ static enum verdict check_condition(struct progress *p, int *error)
 
 static enum verdict judge(struct progress *p, int *error)
 {
-	*error = p->c.error == -EPROTO ? -EIO : p->c.error;
+	*error = p->c.error == -EPROTO || p->c.error == -ESTALE ? -EIO : p->c.error;
 	if (p->c.error)
 		return p->c.error == -EPROTO ? AGAIN : FAIL;
 	*error = -EIO;
@@ -277,16 +296,29 @@ static bool needs_flush(const struct progress *p)
 
 static int send(struct progress *p)
 {
-	int ret = fill(p);
+	int ret = outlived(p) ? -EIO : fill(p);
 
 	if (!ret)
 		transport_submit(transport_of(p), &p->c);
 	return ret;
 }
 
+static void count(struct progress *p)
+{
+	struct lun *lun = lun_of(p);
+
+	if (flushes(p))
+		lun->flushed = p->covers;
+	else if (p->io->kind != PCIDIPC_BLOCK_READ && !(p->io->fua && lun->fua))
+		lun->written++;
+}
+
 /* 1: the request is complete. */
 static int next(struct progress *p)
 {
+	count(p);
+	if (outlived(p)) /* who knows which medium it has reached */
+		return -EIO;
 	step_on(p);
 	if (!p->blocks && !needs_flush(p))
 		return 1;
@@ -346,7 +378,9 @@ int lun_io_start(struct pcidipc_block_io *io)
 
 	memset(p, 0, offsetof(struct progress, c.sense));
 	p->c.done = command_done;
+	p->c.wanted = wanted;
 	p->c.arg = p;
+	p->generation = lun->generation;
 	p->c.lun = lun->number;
 	p->io = io;
 	p->link = (struct pcidipc_list){0};

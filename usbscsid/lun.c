@@ -173,28 +173,42 @@ static void mode(struct lun *lun, struct scsi_mode *m)
 	memset(m, 0, sizeof(*m));
 }
 
-static bool flush_works(struct lun *lun)
+static int flush(struct lun *lun)
 {
 	struct scsi_cdb cdb = scsi_synchronize_cache(lun->sync16);
 
-	return lun_ask(lun->target, lun->number, &cdb, NULL, 0) >= 0;
+	return lun_ask(lun->target, lun->number, &cdb, NULL, 0);
 }
 
-/* A unit that does not tell whether it has a cache is flushed all the same, if it can be. */
+/* Only a unit that says so has no such command: any other failure says nothing about that. */
+static void probe_flush(struct lun *lun, bool has_cache)
+{
+	int ret;
+
+	lun->sync16 = lun->capacity.blocks > UINT32_MAX;
+	ret = flush(lun);
+	if (ret == -EOPNOTSUPP) {
+		lun->sync16 = !lun->sync16;
+		ret = flush(lun);
+	}
+	lun->flush_probed = ret >= 0 || ret == -EOPNOTSUPP;
+	lun->can_flush = ret >= 0 || (ret != -EOPNOTSUPP && has_cache);
+	if (ret < 0)
+		lun->sync16 = false;
+	if (ret == -EOPNOTSUPP && has_cache)
+		pcidipc_warn("%s: LUN %u has a write cache that cannot be flushed",
+			     lun->target->label, lun->number);
+}
+
+/* A unit that does not tell whether it has a cache is flushed all the same, if it can be. Once: a
+ * flush in its later life would take the errors that a client's is to get. */
 static uint32_t cache_flag(struct lun *lun, const struct scsi_mode *m)
 {
 	if (m->has_caching && !m->write_cache)
 		return 0;
-	if (flush_works(lun))
-		return RINGABI_BLOCK_VOLATILE_CACHE;
-	lun->sync16 = !lun->sync16;
-	if (flush_works(lun))
-		return RINGABI_BLOCK_VOLATILE_CACHE;
-	lun->sync16 = false;
-	if (m->has_caching)
-		pcidipc_warn("%s: LUN %u has a write cache that cannot be flushed",
-			     lun->target->label, lun->number);
-	return 0;
+	if (!lun->flush_probed)
+		probe_flush(lun, m->has_caching);
+	return lun->can_flush ? RINGABI_BLOCK_VOLATILE_CACHE : 0;
 }
 
 /* ---- all of it ---- */
@@ -240,10 +254,12 @@ static void describe(struct lun *lun, const struct scsi_mode *m, uint32_t flags)
 		      (m->write_protected ? RINGABI_BLOCK_READ_ONLY : 0);
 }
 
-static void describe_empty(struct lun *lun)
+void lun_describe_empty(struct lun *lun)
 {
 	struct ringabi_block_info *info = &lun->disk.info;
 
+	if (lun->disk.running) /* which is checked and counted by what the disk was */
+		return;
 	info->bytes = 0;
 	info->block_bytes = info->physical_bytes = info->best_bytes = 0;
 	info->flags =
@@ -255,18 +271,14 @@ int lun_examine(struct lun *lun)
 	int ret = lun_wait_ready(lun->target, lun->number);
 	struct scsi_mode m;
 
+	lun->medium = !ret; /* it may still be of no use */
 	if (!ret)
 		ret = capacity(lun);
 	if (!ret)
 		ret = check_geometry(lun);
-	lun->medium = !ret;
-	if (ret) {
-		if (!lun->disk.running)
-			describe_empty(lun);
+	if (ret)
 		return ret;
-	}
 	mode(lun, &m);
-	lun->sync16 = lun->capacity.blocks > UINT32_MAX;
 	describe(lun, &m, cache_flag(lun, &m) | provisioning_flags(lun));
 	return 0;
 }
@@ -295,18 +307,40 @@ static void tell(const struct lun *lun)
 			       (unsigned long long)(info->bytes >> 20), info->block_bytes);
 }
 
+/*
+ * It could not be examined. For a passing reason, and where nothing says that its medium is another
+ * one, it stays what it was; in any case it is looked at again.
+ */
+static void not_examined(struct lun *lun, const struct ringabi_block_info *before, int error)
+{
+	lun->retry = error != -ENOMEDIUM && error != -EOPNOTSUPP;
+	if (lun->retry)
+		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: %s: it could not be examined: %s",
+					lun->target->label, lun->disk.name, strerror(-error));
+	if (lun->retry && lun->told == lun->generation)
+		lun->disk.info = *before;
+	else
+		lun_describe_empty(lun);
+	lun_poll_start(lun);
+}
+
 static void look_task(void *arg)
 {
 	struct lun *lun = arg;
 
 	while (lun->stale && !lun->target->stopping && !lun->target->device_gone) {
 		struct ringabi_block_info before = lun->disk.info;
+		int ret;
 
-		lun->stale = false;
+		lun->stale = lun->retry = false;
 		close_gate(lun);
-		lun_examine(lun);
-		if (!memcmp(&before, &lun->disk.info, sizeof(before)))
+		ret = lun_examine(lun);
+		if (ret)
+			not_examined(lun, &before, ret);
+		if (lun->told == lun->generation &&
+		    !memcmp(&before, &lun->disk.info, sizeof(before)))
 			continue;
+		lun->told = lun->generation;
 		tell(lun);
 		pcidipc_disk_changed(&lun->disk);
 	}
@@ -321,7 +355,7 @@ void lun_look_again(struct lun *lun)
 	lun->examining = !pcidipc_spawn(lun->target->loop, look_task, lun);
 }
 
-/* ---- removable media: looked at now and then ---- */
+/* ---- removable media, and what could not be examined: looked at now and then ---- */
 
 static void poll(struct pcidipc_timer *timer);
 
@@ -334,7 +368,7 @@ static void poll_task(void *arg)
 	int ret;
 
 	ret = t->stopping || t->device_gone ? -ENODEV : lun_execute(t, lun->number, &cdb, 0, &r);
-	if (!ret && (r.changed || (r.status == SCSI_GOOD) != lun->medium))
+	if (!ret && (r.changed || lun->retry || (r.status == SCSI_GOOD) != lun->medium))
 		lun_look_again(lun);
 	lun->polling = false;
 	lun_poll_start(lun);
@@ -354,6 +388,6 @@ void lun_poll_start(struct lun *lun)
 {
 	const struct target *t = lun->target;
 
-	if (lun->identity.removable && !t->stopping && !t->device_gone)
+	if ((lun->identity.removable || lun->retry) && !t->stopping && !t->device_gone)
 		pcidipc_timer_set(t->loop, &lun->poll, t->poll_ns, poll);
 }

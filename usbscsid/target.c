@@ -84,6 +84,7 @@ static int make_transport(struct target *t)
 	t->transport->tick_ns = t->tick_ns;
 	t->transport->limit = t->limit;
 	t->transport->lost = transport_lost;
+	t->transport->heed = target_heed;
 	t->transport->user = t;
 	t->most_bytes = t->transport->most_luns && t->link->speed < RINGABI_USB_SPEED_SUPER
 				? MOST_BYTES_SLOW
@@ -113,22 +114,39 @@ static struct lun *new_lun(struct target *t, uint8_t number)
 	return lun;
 }
 
+/* From its first look on it is listed, for what it says meanwhile. */
+static int bring_up(struct lun *lun)
+{
+	struct target *t = lun->target;
+	int ret = lun_identify(lun);
+
+	if (ret)
+		return ret;
+	t->lun[t->nluns++] = lun;
+	ret = lun_examine(lun);
+	if (ret)
+		lun_describe_empty(lun);
+	lun->retry = ret && ret != -ENOMEDIUM && ret != -EOPNOTSUPP;
+	if (worth_a_disk(lun, ret))
+		ret = lun_publish(lun);
+	if (ret)
+		t->nluns--;
+	return ret;
+}
+
 static void start_lun(struct target *t, uint8_t number)
 {
 	struct lun *lun = new_lun(t, number);
-	int ret = lun ? lun_identify(lun) : -ENOMEM;
+	int ret = lun ? bring_up(lun) : -ENOMEM;
 
-	if (!ret) {
-		ret = lun_examine(lun);
-		ret = worth_a_disk(lun, ret) ? lun_publish(lun) : ret;
-	}
 	if (ret) {
 		pcidipc_warn("%s: LUN %u does not become a disk: %s", t->label, number,
 			     strerror(-ret));
 		free(lun);
 		return;
 	}
-	t->lun[t->nluns++] = lun;
+	if (lun->stale)
+		lun_look_again(lun);
 	lun_poll_start(lun);
 	pcidipc_info("%s: %s: %llu MiB, blocks of %u, %s", t->label, lun->disk.name,
 		     (unsigned long long)(lun->disk.info.bytes >> 20), lun->disk.info.block_bytes,
@@ -186,9 +204,11 @@ static void remove_disks(struct target *t)
 	for (unsigned i = 0; i < t->nluns; i++) {
 		struct lun *lun = t->lun[i];
 
+		if (!lun->published)
+			continue;
 		pcidipc_timer_cancel(&lun->poll);
 		pcidipc_disk_remove(&lun->disk);
-		while (lun->examining || lun->polling)
+		while (lun->examining || lun->polling || lun->waking)
 			pcidipc_task_sleep(1000000);
 		pcidipc_timer_cancel(&lun->poll);
 		t->unpublish(t, &lun->service);

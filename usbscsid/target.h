@@ -59,8 +59,18 @@ struct lun {
 	bool published;
 	bool medium;
 	bool examining; /* the task that looks at it runs */
-	bool stale;	/* it must be looked at again */
+	bool stale;	/* it must be looked at again ... */
+	bool retry;	/* ... but later: it could not be examined */
 	bool polling;
+	bool waking;	   /* it is being started */
+	bool flush_probed; /* whether it can be flushed is known */
+	bool can_flush;
+	/* Raised when its medium is another one, or none: what was asked before is not meant for
+	 * what comes then. `told`: the one that clients know of. */
+	uint32_t generation, told;
+	/* Commands that have changed the medium, and how many of them a flush has covered. */
+	uint32_t written, flushed;
+	bool lost_writes;	    /* the next flush has to say so */
 	struct pcidipc_list parked; /* struct progress: to be tried again */
 	struct pcidipc_timer again, poll;
 };
@@ -75,7 +85,8 @@ int target_start(struct target *target);
 void target_stop(struct target *target);
 void target_destroy(struct target *target);
 
-/* dump.c: to the log, at its most talkative level: `what` ("descriptor") `number` is these bytes. */
+/* dump.c: to the log, at its most talkative level: `what` ("descriptor") `number` is these bytes.
+ */
 void target_dump(const struct target *target, const char *what, unsigned number, const void *bytes,
 		 size_t n);
 
@@ -104,11 +115,18 @@ bool scsi_unit_denied(const struct scsi_sense *sense);
 /* lun.c */
 /* What does not change: identity and limits. Task. -ENODEV: no disk there. */
 int lun_identify(struct lun *lun);
-/* Medium, geometry, protection, cache; fills in lun->disk.info. Task. */
+/* Medium, geometry, protection, cache; fills in lun->disk.info, if there is no error. Task. */
 int lun_examine(struct lun *lun);
+void lun_describe_empty(struct lun *lun);
 /* Look at it again soon, in a task of its own. */
 void lun_look_again(struct lun *lun);
 void lun_poll_start(struct lun *lun);
+
+/* attention.c */
+/* As transport->heed: what a unit says unasked, whoever's command it is that hears of it. */
+void target_heed(struct transport *transport, const struct scsi_command *command);
+/* Start a unit that has stopped by itself, in a task of its own. */
+void lun_wake(struct lun *lun);
 
 /* io.c */
 int lun_io_start(struct pcidipc_block_io *io);

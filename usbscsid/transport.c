@@ -53,7 +53,12 @@ static void pump(struct pcidipc_deferred *deferred)
 
 	while (may_send(t) && (c = first(&t->waiting))) {
 		pcidipc_list_remove(&c->link);
-		send(t, c);
+		if (!c->wanted || c->wanted(c)) {
+			send(t, c);
+			continue;
+		}
+		c->error = -ESTALE;
+		c->done(c);
 	}
 	while (t->dead && (c = first(&t->waiting))) {
 		pcidipc_list_remove(&c->link);
@@ -94,6 +99,8 @@ void transport_complete(struct transport *t, struct scsi_command *c, int error)
 	pcidipc_list_remove(&c->link);
 	t->in_flight--;
 	c->error = error;
+	if (__builtin_expect(c->sense_bytes && t->heed, 0))
+		t->heed(t, c);
 	c->done(c);
 	if (t->dead || !pcidipc_list_empty(&t->waiting))
 		pump_later(t);

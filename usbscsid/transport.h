@@ -20,6 +20,9 @@ struct transport;
 /* The caller's, in place until done, which may submit it again. */
 struct scsi_command {
 	void (*done)(struct scsi_command *command);
+	/* Asked before it goes out after it had to wait: if not, it ends with -ESTALE. May be NULL.
+	 */
+	bool (*wanted)(const struct scsi_command *command);
 	void *arg;
 	struct scsi_cdb cdb;
 	uint8_t lun;
@@ -27,8 +30,8 @@ struct scsi_command {
 	struct usb_data data; /* .bytes 0: none */
 	uint32_t limit;	      /* ticks; 0: the transport's */
 	/* What became of it. error: 0, the device has answered and `status` is SCSI's; -ETIMEDOUT;
-	 * -EPROTO: the transport failed and was mended, it may be tried again; -ECANCELED: it was
-	 * never sent; -ENODEV. */
+	 * -EPROTO: the transport failed and was mended, it may be tried again; -ECANCELED, -ESTALE:
+	 * it was never sent; -ENODEV. */
 	int error;
 	uint8_t status;
 	uint8_t sense_bytes;
@@ -60,6 +63,9 @@ struct transport {
 	uint32_t limit; /* of a command, in ticks */
 	/* Given up, or the device is gone; called once, after everything has completed. */
 	void (*lost)(struct transport *t);
+	/* A command has ended with sense data: before its `done`, and before anything else is sent.
+	 */
+	void (*heed)(struct transport *t, const struct scsi_command *command);
 	void *user;
 
 	unsigned in_flight;

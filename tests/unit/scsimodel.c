@@ -31,6 +31,14 @@ void unit_attention(struct scsi_unit *u, uint8_t asc, uint8_t ascq)
 	u->ascq = ascq;
 }
 
+void unit_deferred(struct scsi_unit *u, uint8_t key)
+{
+	u->attention = u->deferred = true;
+	u->key = key;
+	u->asc = 0x0c;
+	u->ascq = 0;
+}
+
 /* ---- CDBs, taken apart by hand ---- */
 
 static bool is_rw(uint8_t op)
@@ -77,7 +85,9 @@ static struct scsi_answer sense(struct scsi_unit *u, uint8_t key, uint8_t asc, u
 		memcpy(a.sense, (uint8_t[8]){0x72, key, asc, ascq}, 8);
 		a.sense_bytes = 8;
 	} else {
-		memcpy(a.sense, (uint8_t[18]){0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc, ascq},
+		memcpy(a.sense,
+		       (uint8_t[18]){0x70 + u->deferred, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc,
+				     ascq},
 		       18);
 		a.sense_bytes = 18;
 	}
@@ -256,6 +266,7 @@ static struct scsi_answer request_sense(struct scsi_unit *u, const uint8_t *cdb,
 	struct scsi_answer s = sense(u, u->key, u->asc, u->ascq);
 
 	memcpy(in, s.sense, s.sense_bytes);
+	u->deferred = false;
 	u->key = u->asc = u->ascq = 0;
 	return data(s.sense_bytes, cdb[4]);
 }
@@ -265,7 +276,7 @@ static bool not_now(struct scsi_unit *u, struct scsi_answer *a)
 {
 	if (u->attention) {
 		u->attention = false;
-		*a = sense(u, SENSE_UNIT_ATTENTION, u->asc, u->ascq);
+		*a = sense(u, u->key, u->asc, u->ascq);
 	} else if (u->busy) {
 		u->busy--;
 		*a = (struct scsi_answer){.status = SCSI_BUSY};

@@ -19,7 +19,7 @@ struct scsi_unit {
 	uint32_t block_bytes;
 	uint8_t *medium;	/* MODEL_WINDOW */
 	uint8_t key, asc, ascq; /* pending sense: a unit attention, or of the last command */
-	bool attention;
+	bool attention, deferred;
 	unsigned becoming_ready; /* so many commands find it not ready yet */
 	bool wants_start;
 	unsigned busy;	    /* so many commands are told to come again */
@@ -40,6 +40,8 @@ struct scsi_answer {
 void unit_init(struct scsi_unit *unit, uint64_t blocks, uint32_t block_bytes);
 void unit_free(struct scsi_unit *unit);
 void unit_attention(struct scsi_unit *unit, uint8_t asc, uint8_t ascq);
+/* The next command, which is not begun, hears of an error of an earlier one. */
+void unit_deferred(struct scsi_unit *unit, uint8_t key);
 /* Bytes that a CDB wants from the host. */
 uint32_t unit_wants(const struct scsi_unit *unit, const uint8_t *cdb);
 /* Perform it; what it answers is written to `in`, MODEL_MOST_IN. luns: how many there are. */

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* usbscsid's SCSI: command blocks, answers of every length, and the states of a logical unit. */
+#include <unistd.h>
+
 #include "stickrig.h"
 
 #include "../../usbscsid/bot.h"
@@ -115,6 +117,9 @@ static void test_becoming_ready(void)
 	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
 	unit_attention(&stick.unit[0], 0x29, 0);
 	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	stick.unit[0].wants_start = true; /* it has gone to sleep */
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_START_STOP_UNIT], 2);
 	finish();
 }
 
@@ -154,6 +159,163 @@ static void test_swapped(void)
 	CU_ASSERT_EQUAL(stick.unit[0].medium[0], 0);
 	UNTIL(!target.lun[0]->examining);
 	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	finish();
+}
+
+/* None of those that wait, whoever hears of the change; and clients are told, although the next
+ * medium looks like the one before. The first one is overlooked for a while by the device. */
+static void swapped_meanwhile(bool by_others)
+{
+	struct ringabi_block_passthrough p = {.kind = RINGABI_BLOCK_PT_SCSI};
+	struct asked first, other = {.res = -EIO, .done = true}, a[8];
+
+	begin();
+	stick.unit[0].removable = stick.unit[0].wce = true;
+	target.poll_ns = 3600000000000ull;
+	started();
+	stick_misbehave(&stick, FAULT_LOST_CSW, 1, SCSI_READ_10);
+	prepare(&first, 0, PCIDIPC_BLOCK_READ, 0, 1, 0);
+	submit(&first);
+	if (by_others) {
+		prepare(&other, 0, PCIDIPC_BLOCK_PASSTHROUGH, 0, 0, 0); /* TEST UNIT READY */
+		other.io->data = &p;
+		submit(&other);
+		while (pcidipc_list_empty(&target.transport->waiting))
+			pcidipc_loop_turn(loop, false);
+	}
+	unit_attention(&stick.unit[0], 0x28, 0);
+	memset(client + 512, 0xaa, 512);
+	for (unsigned i = 0; i < 8; i++) {
+		prepare(&a[i], 0, i == 7 ? PCIDIPC_BLOCK_FLUSH : PCIDIPC_BLOCK_WRITE, i, i < 7,
+			512);
+		submit(&a[i]);
+	}
+	CU_ASSERT_EQUAL(finish_request(&first), by_others ? 0 : -EIO);
+	for (unsigned i = 0; i < 8; i++)
+		CU_ASSERT_EQUAL(finish_request(&a[i]), -EIO);
+	CU_ASSERT_EQUAL(finish_request(&other), -EIO);
+	UNTIL(!target.lun[0]->examining);
+	CU_ASSERT_EQUAL(disks_changed, 1);
+	for (unsigned i = 0; i < 8; i++)
+		CU_ASSERT_EQUAL(stick.unit[0].medium[i * 512], 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	finish();
+}
+
+static void test_swapped_meanwhile(void)
+{
+	swapped_meanwhile(false);
+	swapped_meanwhile(true);
+}
+
+/* Writes that were acknowledged and are lost: the next flush says so, once, and nobody else hears
+ * of it. */
+static void test_deferred(void)
+{
+	begin();
+	stick.unit[0].wce = stick.unit[0].removable = true;
+	target.poll_ns = 3600000000000ull;
+	started();
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	unit_deferred(&stick.unit[0], SENSE_MEDIUM_ERROR);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), -EIO);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), 0);
+	unit_deferred(&stick.unit[0], SENSE_HARDWARE_ERROR);
+	CU_ASSERT_EQUAL(ask_fua(0, 1, 0), -EIO); /* by a flush behind it */
+	unit_deferred(&stick.unit[0], SENSE_RECOVERED_ERROR);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), 0);
+	finish();
+	begin();
+	stick.unit[0].wce = stick.unit[0].removable = true;
+	started();
+	unit_deferred(&stick.unit[0], SENSE_MEDIUM_ERROR); /* a look at its medium hears of it */
+	UNTIL(!stick.unit[0].attention && !target.lun[0]->polling);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), -EIO);
+	finish();
+}
+
+/* A reset may have cost it what was in its cache. */
+static void test_reset_cache(void)
+{
+	begin();
+	stick.unit[0].wce = true;
+	started();
+	unit_attention(&stick.unit[0], 0x29, 0); /* nothing was */
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), 0);
+	unit_attention(&stick.unit[0], 0x29, 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	unit_attention(&stick.unit[0], 0x29, 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), -EIO);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), 0);
+	finish();
+}
+
+/* A flush that fails while the unit is looked at does not mean that there is none. */
+static void test_cache_stays(void)
+{
+	begin();
+	stick.unit[0].wce = true;
+	stick_misbehave(&stick, FAULT_PHASE, 6, SCSI_SYNCHRONIZE_CACHE_10);
+	started();
+	CU_ASSERT(flags() & RINGABI_BLOCK_VOLATILE_CACHE);
+	stick_misbehave(&stick, FAULT_PHASE, 6, SCSI_SYNCHRONIZE_CACHE_10);
+	unit_attention(&stick.unit[0], 0x2a, 9);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	UNTIL(!target.lun[0]->examining);
+	CU_ASSERT(flags() & RINGABI_BLOCK_VOLATILE_CACHE);
+	stick.times = 0;
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), 0);
+	finish();
+	begin();
+	stick.unit[0].no_sync = true; /* and it does not tell of a cache */
+	stick.unit[0].no_mode_sense = true;
+	started();
+	CU_ASSERT(!(flags() & RINGABI_BLOCK_VOLATILE_CACHE));
+	finish();
+}
+
+/* A look at a disk that fails in passing does not take it away. */
+static void test_not_examined(void)
+{
+	begin();
+	started();
+	stick_misbehave(&stick, FAULT_PHASE, 3, SCSI_TEST_UNIT_READY);
+	unit_attention(&stick.unit[0], 0x2a, 9);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	UNTIL(!stick.times && !target.lun[0]->examining && !target.lun[0]->retry);
+	CU_ASSERT(!(flags() & RINGABI_BLOCK_NO_MEDIUM));
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	/* Of another medium nothing is known until it was examined. */
+	stick_misbehave(&stick, FAULT_PHASE, 3, SCSI_TEST_UNIT_READY);
+	stick.unit[0].blocks = 5000;
+	unit_attention(&stick.unit[0], 0x28, 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), -EIO);
+	CU_ASSERT(flags() & RINGABI_BLOCK_NO_MEDIUM);
+	UNTIL(!(flags() & RINGABI_BLOCK_NO_MEDIUM) && !target.lun[0]->examining);
+	CU_ASSERT_EQUAL(target.lun[0]->disk.info.bytes, 5000 * 512);
+	finish();
+}
+
+/* A medium that is of no use is told of once. */
+static void test_no_use(void)
+{
+	unsigned looks;
+
+	begin();
+	stick.unit[0].removable = true;
+	started();
+	stick.unit[0].block_bytes = 513;
+	unit_attention(&stick.unit[0], 0x28, 0);
+	UNTIL(disks_changed == 1 && !target.lun[0]->examining);
+	CU_ASSERT(flags() & RINGABI_BLOCK_NO_MEDIUM);
+	looks = stick.unit[0].count[SCSI_READ_CAPACITY_10];
+	stick.unit[0].count[SCSI_TEST_UNIT_READY] = 0;
+	UNTIL(stick.unit[0].count[SCSI_TEST_UNIT_READY] > 3);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_READ_CAPACITY_10], looks);
 	finish();
 }
 
@@ -286,6 +448,12 @@ int main(void)
 			       {"becoming ready", test_becoming_ready},
 			       {"media", test_media},
 			       {"swapped", test_swapped},
+			       {"swapped while requests wait", test_swapped_meanwhile},
+			       {"deferred errors", test_deferred},
+			       {"a cache and a reset", test_reset_cache},
+			       {"a cache stays one", test_cache_stays},
+			       {"a look that fails", test_not_examined},
+			       {"a medium of no use", test_no_use},
 			       {"errors", test_errors},
 			       {"stable media", test_stable},
 			       {"beyond 2 TiB", test_big},
@@ -295,6 +463,7 @@ int main(void)
 			       CU_TEST_INFO_NULL};
 	CU_SuiteInfo suites[] = {{.pName = "scsi", .pTests = tests}, CU_SUITE_INFO_NULL};
 
+	alarm(60);
 	pcidipc_log_init("test_scsi", getenv("TEST_VERBOSE") ? PCIDIPC_DEBUG : 0);
 	CU_initialize_registry();
 	CU_register_suites(suites);
