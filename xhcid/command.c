@@ -57,8 +57,11 @@ int command_error(int ret)
 
 int command_check(struct controller *c, const char *what, uint64_t parameter, uint32_t control)
 {
-	int ret = command_run(c, parameter, 0, control, NULL);
+	return command_report(c, what, control, command_run(c, parameter, 0, control, NULL));
+}
 
+int command_report(struct controller *c, const char *what, uint32_t control, int ret)
+{
 	if (ret == CC_SUCCESS)
 		return 0;
 	pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: slot %u: %s: %s", c->address,

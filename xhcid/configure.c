@@ -15,6 +15,8 @@ static uint8_t dci_of(uint8_t address)
 struct change {
 	struct endpoint *old[MAX_DCI];
 	uint32_t drop, add;
+	uint32_t halted; /* of the old ones, before */
+	bool unknown;	 /* whether the controller has made it */
 };
 
 static void configure_command(struct device *dev, const struct change *change)
@@ -26,12 +28,17 @@ static void configure_command(struct device *dev, const struct change *change)
 			input_endpoint(dev->endpoints[i]);
 }
 
-/* With configure_lock held. */
-static int tell(struct device *dev, const struct change *change)
+/* With configure_lock held. *unknown: there is no answer that says what the controller has done. */
+static int tell(struct device *dev, const struct change *change, bool *unknown)
 {
+	uint32_t control = TRB_TYPE(TRB_CONFIGURE_ENDPOINT) | TRB_SLOT(dev->slot);
+	int ret;
+
 	configure_command(dev, change);
-	return command_check(dev->controller, "Configure Endpoint", input_iova(dev),
-			     TRB_TYPE(TRB_CONFIGURE_ENDPOINT) | TRB_SLOT(dev->slot));
+	ret = command_run(dev->controller, input_iova(dev), 0, control, NULL);
+	if (unknown)
+		*unknown = ret < 0;
+	return command_report(dev->controller, "Configure Endpoint", control, ret);
 }
 
 static void take_old(struct interface *in, struct change *change)
@@ -43,6 +50,7 @@ static void take_old(struct interface *in, struct change *change)
 
 		if (!ep || ep->owner != in)
 			continue;
+		change->halted |= (uint32_t)ep->halted << i;
 		ep->halted = true;
 		endpoint_drain(ep, -ECANCELED);
 		change->old[i] = ep;
@@ -101,10 +109,14 @@ static int add_endpoints(struct interface *in, const struct endpoint_info *list,
 static void undo(struct device *dev, struct change *change)
 {
 	for (unsigned i = 2; i < MAX_DCI; i++) {
-		if (change->add & 1u << i)
+		if (change->add & 1u << i && change->unknown)
+			endpoint_abandon(dev->endpoints[i]);
+		else if (change->add & 1u << i)
 			endpoint_destroy(dev->endpoints[i]);
 		if ((change->add | change->drop) & 1u << i)
 			dev->endpoints[i] = change->old[i];
+		if (change->old[i] && !change->unknown)
+			change->old[i]->halted = change->halted & 1u << i;
 	}
 }
 
@@ -140,7 +152,7 @@ static int exchange(struct interface *in, const struct endpoint_info *list, int 
 	if (!ret) {
 		forget_old(dev, &change);
 		if (change.add | change.drop)
-			ret = tell(dev, &change);
+			ret = tell(dev, &change, &change.unknown);
 	}
 	if (ret)
 		undo(dev, &change);
@@ -234,11 +246,11 @@ void interface_release(struct interface *in)
 {
 	struct device *dev = in->device;
 
-	if (!in->claimed || dev->controller->dead)
-		return;
-	if (!dev->gone)
+	pcidipc_task_lock(&dev->performing);
+	if (in->claimed && !dev->controller->dead && !dev->gone)
 		exchange(in, NULL, 0, 0);
 	in->claimed = false;
+	pcidipc_task_unlock(&dev->performing);
 }
 
 /* ---- anew ---- */
@@ -251,7 +263,8 @@ int endpoint_renew(struct endpoint *ep)
 
 	pcidipc_task_lock(&dev->configure_lock);
 	endpoint_reset_rings(ep);
-	ret = dev->gone ? -ENODEV : tell(dev, &change);
+	ret = dev->gone ? -ENODEV : tell(dev, &change, NULL);
+	ep->toggle_clean = !ret;
 	pcidipc_task_unlock(&dev->configure_lock);
 	return ret;
 }
@@ -267,7 +280,10 @@ int device_restore(struct device *dev)
 			change.add |= 1u << i;
 	pcidipc_task_lock(&dev->configure_lock);
 	if (change.add)
-		ret = tell(dev, &change);
+		ret = tell(dev, &change, NULL);
+	for (unsigned i = 2; i < MAX_DCI && !ret; i++)
+		if (dev->endpoints[i])
+			dev->endpoints[i]->halted = false;
 	pcidipc_task_unlock(&dev->configure_lock);
 	for (unsigned i = 0; i < dev->ninterfaces && !ret; i++)
 		if (dev->interfaces[i].claimed && dev->interfaces[i].alternate)

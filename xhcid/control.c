@@ -106,11 +106,13 @@ static int run(struct device *dev, const struct setup *setup, uint64_t iova, con
 	uint64_t id = 0;
 	int ret;
 
-	while (!control_queue(dev->endpoints[1], setup, iova, &w.td, CONTROL_TIMEOUT_MS)) {
-		if (c->dead || dev->gone)
-			return -ENODEV;
+	while (!c->dead && !dev->gone &&
+	       !control_queue(dev->endpoints[1], setup, iova, &w.td, CONTROL_TIMEOUT_MS)) {
+		transfer_make_room(&dev->endpoints[1]->streams[0]);
 		pcidipc_task_sleep(RETRY_NS);
 	}
+	if (c->dead || dev->gone)
+		return -ENODEV;
 	if (__builtin_expect(c->capturing, 0))
 		id = capture_id(c, dev);
 	if (id)

@@ -218,6 +218,33 @@ int descriptor_endpoints(const uint8_t *raw, size_t bytes, uint8_t interface, ui
 	return -ENOENT;
 }
 
+/* ---- speeds ---- */
+
+#define SUPER_PLUS_CAPABILITY 10 /* USB 3.2, 9.6.2.5 */
+
+static bool attribute_is_super_plus(const uint8_t *d, unsigned id)
+{
+	unsigned n = (d[4] & 31u) + 1;
+
+	for (unsigned i = 0; i < n && 12 + 4 * i + 4 <= d[0]; i++) {
+		const uint8_t *a = d + 12 + 4 * i;
+
+		if ((a[0] & 15u) == id && a[1] >> 6 == 1) /* LP: the link's protocol */
+			return true;
+	}
+	return false;
+}
+
+bool descriptor_is_super_plus(const uint8_t *bos, size_t bytes, unsigned id)
+{
+	struct walk w = {bos, bos ? bos + total_bytes(bos, bytes) : NULL};
+
+	for (const uint8_t *d; bos && (d = next(&w));)
+		if (is(d, LIBUSB_DT_DEVICE_CAPABILITY, 12) && d[2] == SUPER_PLUS_CAPABILITY)
+			return attribute_is_super_plus(d, id);
+	return false;
+}
+
 /* ---- strings ---- */
 
 static size_t put_utf8(uint16_t c, char *to)

@@ -72,6 +72,9 @@ int descriptor_endpoints(const uint8_t *raw, size_t bytes, uint8_t interface, ui
 			 uint8_t speed, struct endpoint_info list[MAX_ENDPOINTS],
 			 const char **fault);
 
+/* By its BOS: does a device call the sublink speed with this number SuperSpeedPlus? */
+bool descriptor_is_super_plus(const uint8_t *bos, size_t bytes, unsigned id);
+
 /* A string descriptor as UTF-8, for people: no control characters, always terminated. */
 void descriptor_text(const uint8_t *raw, char *to, size_t room);
 const struct string_descriptor *descriptors_string(const struct descriptors *d, unsigned index);

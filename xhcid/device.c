@@ -146,17 +146,35 @@ static void free_device(struct device *dev)
 	free(dev);
 }
 
+/* It has not let go of the slot: contexts and rings stay its own until it is reset. */
+static void abandon(struct device *dev)
+{
+	pcidipc_warn("%s: %s: slot %u stays with the controller", dev->controller->address,
+		     dev->path, dev->slot);
+	for (unsigned i = 1; i < MAX_DCI; i++)
+		if (dev->endpoints[i])
+			endpoint_abandon(dev->endpoints[i]);
+	memset(dev->endpoints, 0, sizeof(dev->endpoints));
+	dev->output = dev->input = NULL;
+}
+
 static void disable_slot(struct device *dev)
 {
 	struct controller *c = dev->controller;
+	uint32_t control = TRB_TYPE(TRB_DISABLE_SLOT) | TRB_SLOT(dev->slot);
+	int ret = CC_SUCCESS;
 
 	if (!dev->slot)
 		return;
 	if (!c->dead)
-		command_check(c, "Disable Slot", 0,
-			      TRB_TYPE(TRB_DISABLE_SLOT) | TRB_SLOT(dev->slot));
-	context_set_slot(dev, 0);
+		ret = command_run(c, 0, 0, control, NULL);
 	c->slots[dev->slot] = NULL;
+	if (c->dead || ret == CC_SUCCESS || ret == CC_SLOT_NOT_ENABLED) {
+		context_set_slot(dev, 0);
+		return;
+	}
+	command_report(c, "Disable Slot", control, ret);
+	abandon(dev);
 }
 
 /* The lock: an endpoint must not go meanwhile. */
@@ -218,25 +236,41 @@ static int reset_slot(struct device *dev)
 		ret = command_check(c, "Reset Device", 0,
 				    TRB_TYPE(TRB_RESET_DEVICE) | TRB_SLOT(dev->slot));
 	for (unsigned i = 1; i < MAX_DCI && !ret; i++)
-		if (dev->endpoints[i]) {
+		if (dev->endpoints[i])
 			endpoint_reset_rings(dev->endpoints[i]);
-			dev->endpoints[i]->halted = false;
-		}
 	if (!ret)
 		ret = device_address(dev);
 	pcidipc_task_unlock(&c->enumeration);
 	return ret;
 }
 
-/* It must be the one that it was. */
+static int compare(struct device *dev, unsigned type, unsigned index, const uint8_t *was,
+		   unsigned bytes)
+{
+	uint8_t *now = malloc(bytes);
+	int ret = now ? control_get_descriptor(dev, 0, type, index,
+					       index ? dev->descriptors.language : 0, now, bytes)
+		      : -ENOMEM;
+
+	if (ret >= 0)
+		ret = (unsigned)ret == bytes && !memcmp(now, was, bytes) ? 0 : -ENODEV;
+	free(now);
+	return ret;
+}
+
+/* It must be the one that it was, by all that it has said. */
 static int check_same(struct device *dev)
 {
-	uint8_t now[LIBUSB_DT_DEVICE_SIZE];
-	int ret = control_get_descriptor(dev, 0, LIBUSB_DT_DEVICE, 0, 0, now, sizeof(now));
+	const struct descriptors *d = &dev->descriptors;
+	const struct string_descriptor *serial =
+		d->device[16] ? descriptors_string(d, d->device[16]) : NULL;
+	int ret = compare(dev, LIBUSB_DT_DEVICE, 0, d->device, sizeof(d->device));
 
-	if (ret < 0)
-		return ret;
-	return memcmp(now, dev->descriptors.device, sizeof(now)) ? -ENODEV : 0;
+	if (!ret)
+		ret = compare(dev, LIBUSB_DT_CONFIG, 0, d->config, d->config_bytes);
+	if (!ret && serial)
+		ret = compare(dev, LIBUSB_DT_STRING, serial->index, serial->raw, serial->raw[0]);
+	return ret;
 }
 
 int device_reset(struct device *dev)
@@ -247,6 +281,9 @@ int device_reset(struct device *dev)
 	if (ret)
 		return ret;
 	dev->resetting = true;
+	for (unsigned i = 2; i < MAX_DCI; i++) /* until the controller has them again */
+		if (dev->endpoints[i])
+			dev->endpoints[i]->halted = true;
 	drain_all(dev, -ECANCELED);
 	ret = dev->controller->dead ? -ENODEV : reset_slot(dev);
 	if (!ret)
@@ -255,6 +292,8 @@ int device_reset(struct device *dev)
 		ret = device_set_configuration(dev);
 	if (!ret)
 		ret = device_restore(dev);
+	if (!ret && port->replugged) /* another one of the same kind, perhaps */
+		ret = -ENODEV;
 	dev->resetting = false;
 	if (ret) {
 		pcidipc_warn("%s: %s: it did not survive a reset: %s", dev->controller->address,

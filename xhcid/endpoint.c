@@ -126,6 +126,12 @@ void endpoint_destroy(struct endpoint *ep)
 	free(ep);
 }
 
+void endpoint_abandon(struct endpoint *ep)
+{
+	ep->rings = ep->contexts = NULL;
+	endpoint_destroy(ep);
+}
+
 uint64_t endpoint_dequeue(const struct endpoint *ep)
 {
 	if (ep->nstreams)
@@ -185,6 +191,8 @@ static int quiesce(struct endpoint *ep)
 		if (ret != CC_CONTEXT_STATE)
 			break;
 	}
+	if (ret > 0 && endpoint_state(ep) == EP_DISABLED)
+		return 0;
 	return ret < 0 ? ret : -EIO;
 }
 
@@ -212,7 +220,7 @@ static bool take_cancelled(struct stream *s, struct td **out)
 		*tail = td;
 		tail = &td->next;
 	}
-	return head || (!s->first && s->parked_first);
+	return head || (!s->first && s->cramped);
 }
 
 static int set_dequeue(struct stream *s)
@@ -225,10 +233,13 @@ static int set_dequeue(struct stream *s)
 
 	s->ring.dequeue = index;
 	s->stale = -1;
+	s->cramped = false;
+	if (endpoint_state(ep) == EP_DISABLED) /* then the controller has no such pointer */
+		return 0;
 	ret = command_run(ep->device->controller, at, (uint32_t)s->id << 16,
 			  TRB_TYPE(TRB_SET_DEQUEUE) | TRB_SLOT(ep->device->slot) | TRB_DCI(ep->dci),
 			  NULL);
-	if (ret == CC_SUCCESS || (ret == CC_CONTEXT_STATE && endpoint_state(ep) == EP_DISABLED))
+	if (ret == CC_SUCCESS || (ret > 0 && endpoint_state(ep) == EP_DISABLED))
 		return 0;
 	return ret < 0 ? ret : -EIO;
 }

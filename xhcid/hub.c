@@ -11,7 +11,9 @@
 
 #define MS 1000000u
 #define MAX_HUB_PORTS 15 /* what a route string can name */
-#define MAX_ERRORS 5
+#define MAX_ERRORS 5	 /* in a row, of its status change endpoint; then its ports are asked */
+#define ASK_STEPS 10 /* until then, of ASK_STEP */
+#define ASK_STEP (100 * MS)
 #define BITMAP 64 /* bytes of the status change endpoint that we take */
 
 #define HUB_CLASS 0x20u /* bmRequestType: class request to the hub */
@@ -20,6 +22,9 @@
 #define PORT_RESET 4
 #define PORT_POWER 8
 #define BH_PORT_RESET 28
+#define C_HUB_LOCAL_POWER 0
+#define C_HUB_OVER_CURRENT 1
+#define EXT_PORT_STATUS 2
 #define C_CONNECTION 16
 #define C_ENABLE 17
 #define C_SUSPEND 18
@@ -40,7 +45,8 @@ struct hub {
 	struct endpoint *status;
 	struct pcidipc_buf *bitmap;
 	struct td td;
-	unsigned errors;
+	unsigned errors; /* in a row */
+	bool own;	 /* its own status is being read */
 };
 
 static bool is_super(const struct device *dev)
@@ -104,10 +110,27 @@ static int clear_changes(struct port *port, uint16_t change)
 	return ret;
 }
 
-static uint8_t speed_of(const struct port *port, uint16_t status)
+/* Of a device below a hub that is faster than SuperSpeed (USB 3.2, 10.16.2.6): not all are. */
+static uint8_t super_speed_of(struct port *port)
+{
+	const struct descriptors *d = &port->hub->descriptors;
+	struct setup setup = {.type = 0x80 | PORT_CLASS,
+			      .value = EXT_PORT_STATUS,
+			      .index = port->number,
+			      .length = 8};
+	uint8_t raw[8];
+
+	if (port->hub->speed != SPEED_SUPER_PLUS ||
+	    control_run(port->hub, &setup, raw) != (int)sizeof(raw) ||
+	    !descriptor_is_super_plus(d->bos, d->bos_bytes, raw[4] & 15))
+		return SPEED_SUPER;
+	return SPEED_SUPER_PLUS;
+}
+
+static uint8_t speed_of(struct port *port, uint16_t status)
 {
 	if (is_super(port->hub))
-		return port->hub->speed;
+		return status & 2 ? super_speed_of(port) : SPEED_SUPER;
 	if (status & 1u << 9)
 		return SPEED_LOW;
 	return status & 1u << 10 ? SPEED_HIGH : SPEED_FULL;
@@ -140,6 +163,8 @@ int hub_port_state(struct port *port, struct port_state *state)
 		.config_error = super && change & 1u << 7,
 		.speed = speed_of(port, status),
 	};
+	if (state->connect_changed) /* it is told once */
+		port->replugged = true;
 	return change ? clear_changes(port, change) : 0;
 }
 
@@ -157,6 +182,8 @@ int hub_port_power(struct port *port)
 
 static void status_done(struct td *td, int res);
 
+static void post_later(struct hub *hub);
+
 static void post(struct hub *hub)
 {
 	struct stream *s = &hub->status->streams[0];
@@ -165,25 +192,52 @@ static void post(struct hub *hub)
 	uint32_t packet = hub->status->info.packet, bytes = packet < BITMAP ? packet : BITMAP;
 	struct pcidipc_segment segment = {pcidipc_dma_iova(&c->dma, hub->bitmap), bytes};
 
-	if (hub->stopping || hub->device->gone || !transfer_ready(s, 1))
+	if (hub->stopping || hub->device->gone)
 		return;
+	if (!transfer_ready(s, 1)) { /* it is being served */
+		post_later(hub);
+		return;
+	}
 	hub->td = (struct td){.done = status_done, .bytes = bytes};
 	transfer_write(s, &segment, 1, bytes, false);
 	transfer_queue(s, &hub->td, 1, 0);
 	transfer_flush(c);
 }
 
+static void look_at_ports(struct hub *hub)
+{
+	for (unsigned i = 1; i <= hub->nports; i++)
+		port_changed(&hub->ports[i]);
+}
+
+/* One that tells nothing any more is still asked, now and then. */
+static void pause(struct hub *hub)
+{
+	if (hub->errors <= MAX_ERRORS) {
+		pcidipc_task_sleep(10 * MS * (hub->errors + 1));
+		return;
+	}
+	if (hub->errors == MAX_ERRORS + 1)
+		pcidipc_warn("%s: %s: the hub tells nothing of its ports: they are asked",
+			     hub->device->controller->address, hub->device->path);
+	for (unsigned i = 0; i < ASK_STEPS && !hub->stopping && !hub->device->gone; i++)
+		pcidipc_task_sleep(ASK_STEP);
+	if (!hub->stopping && !hub->device->gone)
+		look_at_ports(hub);
+}
+
 static void again_task(void *arg)
 {
 	struct hub *hub = arg;
 
-	if (hub->errors > MAX_ERRORS) {
-		pcidipc_warn("%s: %s: the hub tells nothing any more",
-			     hub->device->controller->address, hub->device->path);
-	} else if (!hub->stopping && !hub->device->gone) {
-		pcidipc_task_sleep(10 * MS * hub->errors);
-		if (!hub->status->halted || !endpoint_clear_halt(hub->status))
+	pause(hub);
+	if (!hub->stopping && !hub->device->gone) {
+		if (!hub->status->halted || !endpoint_clear_halt(hub->status)) {
 			post(hub);
+		} else {
+			hub->errors++;
+			post_later(hub);
+		}
 	}
 	hub->device->tasks--;
 }
@@ -196,16 +250,57 @@ static void post_later(struct hub *hub)
 		hub->device->tasks++;
 }
 
+/* ---- the hub's own changes: power and current of all of it (USB 2.0, 11.24.2.6) ---- */
+
+static void clear_own(struct hub *hub, uint16_t change)
+{
+	for (uint16_t feature = C_HUB_LOCAL_POWER; feature <= C_HUB_OVER_CURRENT; feature++) {
+		struct setup setup = {.type = HUB_CLASS,
+				      .request = LIBUSB_REQUEST_CLEAR_FEATURE,
+				      .value = feature};
+
+		if (change & 1u << feature)
+			control_run(hub->device, &setup, NULL);
+	}
+}
+
+static void own_task(void *arg)
+{
+	struct hub *hub = arg;
+	struct device *dev = hub->device;
+	struct setup setup = {.type = 0x80 | HUB_CLASS, .length = 4};
+	uint8_t raw[4];
+
+	if (control_run(dev, &setup, raw) == (int)sizeof(raw)) {
+		uint16_t status = descriptor_u16(raw), change = descriptor_u16(raw + 2);
+
+		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: %s: the hub: %s, %s",
+					dev->controller->address, dev->path,
+					status & 2 ? "overcurrent" : "no overcurrent",
+					status & 1 ? "no power of its own" : "its power is good");
+		clear_own(hub, change);
+		if (change && !hub->stopping) /* they may be without power now */
+			look_at_ports(hub);
+	}
+	hub->own = false;
+	dev->tasks--;
+}
+
+static void look_at_self(struct hub *hub)
+{
+	if (hub->own)
+		return;
+	hub->own = !pcidipc_spawn(hub->device->controller->loop, own_task, hub);
+	hub->device->tasks += hub->own;
+}
+
 static void look_at_bitmap(struct hub *hub)
 {
 	const uint8_t *raw = pcidipc_buf_ptr(hub->bitmap);
 	uint16_t bits = descriptor_u16(raw);
 
 	if (bits & 1)
-		pcidipc_log_ratelimited(PCIDIPC_NOTICE,
-					"%s: %s: the hub's own power or current "
-					"changed",
-					hub->device->controller->address, hub->device->path);
+		look_at_self(hub);
 	for (unsigned i = 1; i <= hub->nports; i++)
 		if (bits & 1u << i)
 			port_changed(&hub->ports[i]);
@@ -286,8 +381,7 @@ static void start_ports(struct hub *hub)
 	}
 	pcidipc_task_sleep((uint64_t)MS * hub->power_good_ms);
 	post(hub);
-	for (unsigned i = 1; i <= hub->nports; i++)
-		port_changed(&hub->ports[i]);
+	look_at_ports(hub);
 }
 
 int hub_start(struct device *dev)

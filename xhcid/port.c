@@ -97,6 +97,7 @@ static int create(struct port *port)
 
 	pcidipc_task_lock(&c->enumeration);
 	ret = over(port) ? -ENODEV : port_reset(port, &speed);
+	port->replugged = false; /* debounced, and a link may come up anew by a warm reset */
 	if (!ret)
 		ret = device_create(port, speed, &port->device);
 	pcidipc_task_unlock(&c->enumeration);
@@ -194,6 +195,8 @@ static void look(struct port *port)
 
 	if (port_state(port, &state))
 		return;
+	state.connect_changed = port->replugged;
+	port->replugged = false;
 	look_at_current(port, &state);
 	if (state.config_error)
 		pcidipc_log_ratelimited(PCIDIPC_WARNING,

@@ -202,17 +202,6 @@ static void unpark(struct stream *s, struct pcidipc_request *rq)
 		drop_pieces(rq);
 }
 
-/* An empty ring whose free part is in two: the controller must be told to begin elsewhere. */
-static void make_room(struct stream *s)
-{
-	struct endpoint *ep = s->endpoint;
-
-	if (s->first || ep->wanted || ep->serving)
-		return;
-	ep->wanted = true;
-	endpoint_service_soon(ep);
-}
-
 static int start_or_park(struct pcidipc_request *rq)
 {
 	struct transfer *t = transfer_of(rq);
@@ -221,7 +210,7 @@ static int start_or_park(struct pcidipc_request *rq)
 	t->td.done = request_done;
 	if (t->stream->parked_first || !start(t)) {
 		park(t->stream, rq);
-		make_room(t->stream);
+		transfer_make_room(t->stream);
 	}
 	return PCIDIPC_PENDING;
 }
@@ -236,7 +225,7 @@ void request_resume(struct stream *s)
 			return;
 		}
 		if (!start(transfer_of(rq))) {
-			make_room(s);
+			transfer_make_room(s);
 			return;
 		}
 		unpark(s, rq);
@@ -425,6 +414,22 @@ int request_transfer(struct pcidipc_request *rq, struct interface *in)
 
 /* ---- control ---- */
 
+/* Those that change nothing. By number: the direction bit says nothing where there is no data
+ * (USB 2.0, 9.3.1), and devices look at the number alone. */
+static bool only_reads(const struct setup *s)
+{
+	switch (s->request) {
+	case LIBUSB_REQUEST_GET_STATUS:
+	case LIBUSB_REQUEST_GET_DESCRIPTOR:
+	case LIBUSB_REQUEST_GET_CONFIGURATION:
+	case LIBUSB_REQUEST_GET_INTERFACE:
+	case LIBUSB_REQUEST_SYNCH_FRAME:
+		return s->type & 0x80 && s->length;
+	default:
+		return false;
+	}
+}
+
 /* What a driver may ask of its device without reaching beyond its interface. */
 static bool allowed(const struct interface *in, const struct setup *s)
 {
@@ -432,7 +437,7 @@ static bool allowed(const struct interface *in, const struct setup *s)
 	bool standard = kind == LIBUSB_REQUEST_TYPE_STANDARD;
 	int error;
 
-	if (standard && !(s->type & 0x80))
+	if (standard && !only_reads(s))
 		return false; /* CONFIGURE, CLEAR_HALT */
 	switch (recipient) {
 	case LIBUSB_RECIPIENT_DEVICE:

@@ -26,6 +26,8 @@ int rootport_state(struct port *port, struct port_state *state)
 
 	if (value == UINT32_MAX)
 		return -ENODEV;
+	if (value & PORTSC_CONNECT_CHANGE) /* it is told once */
+		port->replugged = true;
 	if (value & PORTSC_CHANGES)
 		pcidipc_write32(bar, portsc(port), value & (PORTSC_KEEP | PORTSC_CHANGES));
 	*state = (struct port_state){

@@ -156,9 +156,9 @@ static void perform_task(void *arg)
 	struct device *dev = in->device;
 	int ret;
 
-	pcidipc_task_lock(&in->performing);
+	pcidipc_task_lock(&dev->performing);
 	ret = perform(rq, in);
-	pcidipc_task_unlock(&in->performing);
+	pcidipc_task_unlock(&dev->performing);
 	pcidipc_complete(rq, dev->gone && ret ? -ENODEV : ret);
 	dev->tasks--;
 }

@@ -15,6 +15,18 @@ bool transfer_ready(struct stream *s, uint16_t n)
 	return !ep->wanted && !ep->serving && ring_reserve(&s->ring, n);
 }
 
+/* An empty ring whose free part is in two: the controller must be told to begin elsewhere. */
+void transfer_make_room(struct stream *s)
+{
+	struct endpoint *ep = s->endpoint;
+
+	if (s->first || ep->wanted || ep->serving)
+		return;
+	s->cramped = true;
+	ep->wanted = true;
+	endpoint_service_soon(ep);
+}
+
 static uint32_t up_to_boundary(uint64_t iova, uint64_t left)
 {
 	uint64_t most = TRB_MOST_BYTES - (iova & (TRB_MOST_BYTES - 1));

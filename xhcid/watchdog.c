@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Time: a clock that ticks only while something with a limit is under way. Transfers over theirs
- * are ended by stopping their endpoint; commands by aborting them (xHCI 1.2, 4.6.1.2); a controller
- * that does not even abort is given up.
+ * Time: a clock that ticks while something with a limit is under way, and much more slowly while
+ * there are devices, whose transfers need not have one. Transfers over theirs are ended by stopping
+ * their endpoint; commands by aborting them (xHCI 1.2, 4.6.1.2); a controller that does not even
+ * abort, or has stopped, is given up.
  */
 #include <endian.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 
 #define STEP_NS 1000000u
 #define ABORT_TICKS 50
+#define SLOW_TICKS 10 /* between two looks at a controller with nothing to be timed */
 
 /*
  * Both halves must hold a pointer that can be gone on from: the controller may stop between the two
@@ -116,6 +118,22 @@ static void look_at_transfers(struct controller *c)
 				look_at_endpoint(c, c->slots[i]->endpoints[dci]);
 }
 
+static bool has_devices(const struct controller *c)
+{
+	for (unsigned i = 1; i <= MAX_SLOTS; i++)
+		if (c->slots[i])
+			return true;
+	return false;
+}
+
+static void tick(struct pcidipc_timer *timer);
+
+static void watch_slowly(struct controller *c)
+{
+	c->watching = c->slowly = true;
+	pcidipc_timer_set(c->loop, &c->watchdog, SLOW_TICKS * c->tick_ns, tick);
+}
+
 static void tick(struct pcidipc_timer *timer)
 {
 	struct controller *c = pcidipc_container_of(timer, struct controller, watchdog);
@@ -130,12 +148,15 @@ static void tick(struct pcidipc_timer *timer)
 		c->looking = !pcidipc_spawn(c->loop, look_task, c);
 	if (c->timed || c->ncommands)
 		watchdog_start(c);
+	else if (has_devices(c))
+		watch_slowly(c);
 }
 
 void watchdog_start(struct controller *c)
 {
-	if (c->watching || c->dead)
+	if ((c->watching && !c->slowly) || c->dead)
 		return;
 	c->watching = true;
+	c->slowly = false;
 	pcidipc_timer_set(c->loop, &c->watchdog, c->tick_ns, tick);
 }

@@ -58,6 +58,7 @@ struct stream {
 	int32_t stale; /* a TRB whose event may still come, although its TD is done; -1: none */
 	bool just_finished; /* a transfer, since the last that was queued */
 	bool ringing;	    /* in the controller's list of doorbells to ring */
+	bool cramped;	    /* empty, and yet there is no room */
 	struct stream *ring_next;
 };
 
@@ -87,8 +88,7 @@ struct interface {
 	bool claimed;	   /* its endpoints are up */
 	bool used;	   /* it was claimed before: the device's toggles are not new */
 	bool announced;
-	struct pcidipc_task_mutex performing; /* one that changes it at a time */
-	uint32_t child;			      /* pcid's name for it */
+	uint32_t child; /* pcid's name for it */
 	struct pcidipc_scheme scheme;
 	char name[48];
 };
@@ -100,9 +100,10 @@ struct port {
 	uint8_t shown;	    /* as people count: root ports of a protocol from 1 on */
 	uint8_t major;	    /* root: USB 2 or 3; 0: no such port */
 	uint8_t slot_type;
-	bool changed; /* its task has to look */
-	bool again;   /* the device has to be enumerated anew */
-	bool busy;    /* its task runs */
+	bool changed;	/* its task has to look */
+	bool again;	/* the device has to be enumerated anew */
+	bool replugged; /* the connection has changed since its task looked */
+	bool busy;	/* its task runs */
 	bool overcurrent;
 	bool given_up;	 /* what is plugged in cannot be used */
 	uint8_t revived; /* warm resets of a link with nothing at its end */
@@ -125,6 +126,7 @@ struct device {
 	unsigned tasks;			    /* that use it */
 	struct pcidipc_buf *output, *input; /* contexts */
 	struct pcidipc_task_mutex configure_lock;
+	struct pcidipc_task_mutex performing; /* one at a time that changes it, of all interfaces */
 	struct endpoint *endpoints[MAX_DCI];
 	struct descriptors descriptors;
 	struct interface *interfaces;
@@ -198,7 +200,7 @@ struct controller {
 	uint32_t clock;
 	unsigned timed; /* TDs with a deadline */
 	struct pcidipc_timer watchdog;
-	bool watching, looking;
+	bool watching, slowly, looking;
 
 	struct pcidipc_service service; /* for people: what there is */
 	struct pcidipc_scheme scheme;
@@ -245,6 +247,8 @@ int command_run(struct controller *c, uint64_t parameter, uint32_t status, uint3
 		uint8_t *slot);
 /* The same, 0 or an errno, and a failure is logged. */
 int command_check(struct controller *c, const char *what, uint64_t parameter, uint32_t control);
+/* The same for what command_run has returned. */
+int command_report(struct controller *c, const char *what, uint32_t control, int ret);
 /* What command_run returned, as 0 or -errno. */
 int command_error(int ret);
 void command_event(struct controller *c, const struct trb *event);
@@ -271,6 +275,8 @@ int endpoint_create(struct device *dev, uint8_t dci, const struct endpoint_info 
 		    unsigned streams, struct endpoint **ep);
 /* The controller must not know it any more. */
 void endpoint_destroy(struct endpoint *ep);
+/* It may: what it reads and writes stays its own until it is reset. */
+void endpoint_abandon(struct endpoint *ep);
 /* As new: after the controller has forgotten it. Nothing may be in flight. */
 void endpoint_reset_rings(struct endpoint *ep);
 /* The address that its context names (xHCI 1.2, 6.2.3). */
@@ -292,6 +298,8 @@ void endpoint_fail(struct endpoint *ep, int error);
 /* transfer.c */
 /* Room for n TRBs now, and nothing in the way? */
 bool transfer_ready(struct stream *s, uint16_t n);
+/* It is not, although nothing is in flight: have that changed. */
+void transfer_make_room(struct stream *s);
 /* Queue what ring_write has written; flush rings the doorbell. */
 void transfer_queue(struct stream *s, struct td *td, uint16_t n, uint32_t timeout_ms);
 /* Ring the doorbell at the next flush. */

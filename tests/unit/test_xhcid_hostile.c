@@ -418,6 +418,68 @@ static void test_gone(void)
 	}
 }
 
+/* Nothing in flight has a limit, and no interrupt tells of it. */
+static void test_gone_quietly(void)
+{
+	static const uint32_t status[] = {USBSTS_SYSTEM_ERROR, USBSTS_CONTROLLER_ERROR,
+					  USBSTS_HALTED};
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct interface *in = begin_stick();
+		struct asked a;
+
+		m.holds_bulk = true;
+		ask(in, &a, 0x81, 4096, 0);
+		UNTIL(!c->ncommands && !c->timed);
+		m.gone = i == 3;
+		m.usbsts |= i < 3 ? status[i] : 0;
+		CU_ASSERT_EQUAL(finish_asked(&a), -ENODEV);
+		CU_ASSERT_TRUE(!a.master_then);
+		UNTIL(m.gone_children == 1);
+		finish();
+	}
+}
+
+/* What the controller has not let go of is not given to others. */
+static void test_not_let_go(void)
+{
+	unsigned before = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t output, rings;
+		struct pcidipc_buf *buf;
+		bool held = i;
+		unsigned hits = 0;
+
+		begin_stick();
+		output = pcidipc_dma_iova(&c->dma, device_at(1)->output);
+		rings = device_at(1)->endpoints[3]->streams[0].ring.iova;
+		m.answer[TRB_DISABLE_SLOT] = held ? CC_TRB : 0;
+		model_unplug(1);
+		UNTIL(!c->ports[1].busy && !c->slots[1]);
+		for (unsigned k = 0; k < 2000; k++) { /* all that there is */
+			buf = pcidipc_pool_alloc(c->dma.pool, 32768, 4096);
+			if (!buf)
+				break;
+			hits += output - pcidipc_dma_iova(&c->dma, buf) < 32768;
+			hits += rings - pcidipc_dma_iova(&c->dma, buf) < 32768;
+		}
+		for (unsigned k = 0; k < 20000; k++) {
+			buf = pcidipc_pool_alloc(c->dma.pool, 4096, 4096);
+			if (!buf)
+				break;
+			hits += output - pcidipc_dma_iova(&c->dma, buf) < 4096;
+			hits += rings - pcidipc_dma_iova(&c->dma, buf) < 4096;
+		}
+		CU_ASSERT_EQUAL(hits > 0, !held);
+		m.answer[TRB_DISABLE_SLOT] = 0;
+		c->dead = true;
+		finish();
+		before += hits;
+	}
+	CU_ASSERT_TRUE(before > 0);
+}
+
 /* While a device is being enumerated: a control transfer without end. */
 static void test_gone_early(void)
 {
@@ -450,6 +512,8 @@ static CU_TestInfo tests[] = {
 	{"a link that has failed", test_inactive},
 	{"plugged and unplugged in mid-transfer, 20 times", test_plug_and_unplug},
 	{"gone", test_gone},
+	{"gone, and nothing has a limit", test_gone_quietly},
+	{"a slot that it does not let go of", test_not_let_go},
 	{"gone while a device is enumerated", test_gone_early},
 	CU_TEST_INFO_NULL,
 };

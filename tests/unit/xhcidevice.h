@@ -23,11 +23,38 @@ static const uint8_t model_hub_config[] = {
 	9, 4, 0,  0, 1, 9, 0, 1,    0, 7, 5, 0x81, 3, 1, 0, 12, /* status change */
 	9, 4, 0,  1, 1, 9, 0, 2,    0, 7, 5, 0x81, 3, 1, 0, 12,
 };
+static const uint8_t model_single_config[] = {
+	9, 2, 25, 0, 1, 1, 0, 0xe0, 0,				/* configuration */
+	9, 4, 0,  0, 1, 9, 0, 0,    0, 7, 5, 0x81, 3, 1, 0, 12, /* status change */
+};
+static const uint8_t model_super_hub_config[] = {
+	9, 2, 31,   0,	  1, 1, 0, 0xe0, 0,		   /* configuration */
+	9, 4, 0,    0,	  1, 9, 0, 0,	 0,		   /* interface */
+	7, 5, 0x81, 0x13, 2, 0, 8, 6,	 0x30, 0, 0, 2, 0, /* status change */
+};
+/* Sublink speeds: 1 is SuperSpeed, 2 SuperSpeedPlus, in either direction. */
+static const uint8_t model_bos[] = {
+	5,    15, 33, 0, 1,				   /* BOS */
+	28,   16, 10, 0, 3,    0, 0, 0, 0,    0,    0,	0, /* four sublink speed attributes */
+	0x31, 0,  5,  0, 0xb1, 0, 5, 0, 0x32, 0x40, 10, 0, 0xb2, 0x40, 10, 0,
+};
 static const uint8_t model_hub_descriptor[] = {9, 0x29, MODEL_HUB_PORTS, 0x29, 0, 1, 0, 0, 0xff};
+static const uint8_t model_super_hub_descriptor[] = {12, 0x2a, MODEL_HUB_PORTS, 0, 0, 1, 0, 0, 0, 0,
+						     0,	 0};
 
 static unsigned model_speed(unsigned slot)
 {
 	return le32toh(*model_output(slot, 0)) >> 20 & 15;
+}
+
+static bool model_is_hub(unsigned slot)
+{
+	return m.slot[slot].is_hub || model_speed(slot) == SPEED_HIGH;
+}
+
+static bool model_is_super(unsigned slot)
+{
+	return model_speed(slot) >= SPEED_SUPER;
 }
 
 static const uint8_t *model_device_descriptor(unsigned slot)
@@ -37,12 +64,15 @@ static const uint8_t *model_device_descriptor(unsigned slot)
 	const uint8_t device[18] = {18, 1, 0, 2, 0, 0, 0, 64, 0xcd, 0xab, 1, 0, 0, 1, 0, 0, 0, 1};
 
 	memcpy(raw, device, sizeof(raw));
-	if (speed == SPEED_HIGH) {
+	if (model_is_hub(slot)) {
 		raw[4] = 9;
-		raw[6] = 2;
+		raw[6] = m.single_tt ? 1 : 2;
 	}
-	if (speed >= SPEED_SUPER)
+	if (speed >= SPEED_SUPER) {
+		raw[2] = 0x20;
+		raw[3] = 3;
 		raw[7] = 9;
+	}
 	if (m.packet0)
 		raw[7] = m.packet0;
 	return raw;
@@ -59,19 +89,27 @@ static void model_reply(struct model_slot *s, const void *reply, unsigned bytes)
 static void model_get_descriptor(unsigned slot)
 {
 	struct model_slot *s = &m.slot[slot];
-	unsigned speed = model_speed(slot);
+	bool super = model_is_super(slot);
 
-	if (s->setup[0] == 0xa0)
+	if (s->setup[0] == 0xa0 && super)
+		model_reply(s, model_super_hub_descriptor, sizeof(model_super_hub_descriptor));
+	else if (s->setup[0] == 0xa0)
 		model_reply(s, model_hub_descriptor, sizeof(model_hub_descriptor));
 	else if (s->setup[3] == 1)
 		model_reply(s, model_device_descriptor(slot), 18);
+	else if (s->setup[3] == 15 && super)
+		model_reply(s, model_bos, sizeof(model_bos));
 	else if (s->setup[3] != 2)
 		s->stall = true;
-	else if (speed == SPEED_HIGH)
+	else if (model_is_hub(slot) && super)
+		model_reply(s, model_super_hub_config, sizeof(model_super_hub_config));
+	else if (model_is_hub(slot) && (m.single_tt || model_speed(slot) != SPEED_HIGH))
+		model_reply(s, model_single_config, sizeof(model_single_config));
+	else if (model_is_hub(slot))
 		model_reply(s, model_hub_config, sizeof(model_hub_config));
 	else if (m.config_reply)
 		model_reply(s, m.config_reply, m.config_bytes);
-	else if (speed >= SPEED_SUPER)
+	else if (super)
 		model_reply(s, model_super_config, sizeof(model_super_config));
 	else
 		model_reply(s, model_stick_config, sizeof(model_stick_config));
@@ -80,20 +118,37 @@ static void model_get_descriptor(unsigned slot)
 /* A hub's ports. */
 static void model_port_request(unsigned slot)
 {
-	static uint32_t status;
+	static uint32_t status[2];
 	struct model_slot *s = &m.slot[slot];
 	uint32_t *port = &s->hub[s->setup[4] <= MODEL_HUB_PORTS ? s->setup[4] : 0];
 	unsigned feature = s->setup[2];
 
 	if (s->setup[1] == 0) {
-		status = htole32(*port);
-		model_reply(s, &status, 4);
+		status[0] = htole32(*port);
+		status[1] = htole32(m.sublink); /* of the extended status */
+		model_reply(s, status, feature == 2 ? 8 : 4);
 	} else if (s->setup[1] == 1 && feature >= 16) {
 		*port &= ~(1u << feature);
 	} else if (s->setup[1] == 3 && feature == 8) {
-		*port |= 1u << 8;
+		*port |= model_is_super(slot) ? 1u << 9 : 1u << 8;
 	} else if (s->setup[1] == 3 && feature == 4 && *port & 1) {
 		*port |= 2 | 1u << 20;
+	}
+}
+
+/* The hub itself. */
+static void model_hub_request(unsigned slot)
+{
+	static uint32_t status;
+	struct model_slot *s = &m.slot[slot];
+
+	if (s->setup[0] & 0x80) {
+		status = htole32(s->hub[0]);
+		model_reply(s, &status, 4);
+	} else if (s->setup[1] == 1) {
+		s->hub[0] &= ~(1u << (16 + s->setup[2]));
+	} else if (s->setup[1] == 12) {
+		s->hub_depth = s->setup[2] + 1u;
 	}
 }
 
@@ -109,6 +164,8 @@ static void model_setup(unsigned slot, const struct trb *trb)
 		model_get_descriptor(slot);
 	else if ((s->setup[0] & 0x7f) == 0x23)
 		model_port_request(slot);
+	else if ((s->setup[0] & 0x7f) == 0x20)
+		model_hub_request(slot);
 }
 
 /* ---- transfers ---- */
@@ -279,7 +336,7 @@ static bool model_interrupt_in(unsigned slot, unsigned dci)
 	struct model_td td;
 	uint8_t bits = 0;
 
-	for (unsigned i = 1; i <= MODEL_HUB_PORTS; i++)
+	for (unsigned i = 0; i <= MODEL_HUB_PORTS; i++)
 		bits |= s->hub[i] >> 16 ? 1u << i : 0;
 	if (!bits || !model_take_td(&s->endpoint[dci], &td))
 		return false;
@@ -306,9 +363,30 @@ static void model_run_endpoint(unsigned slot, unsigned dci)
 			ep->dequeue += 16;
 		else
 			return;
-	while (dci > 1 && (model_speed(slot) == SPEED_HIGH ? model_interrupt_in(slot, dci)
-							   : model_bulk(slot, dci)))
+	while (dci > 1 &&
+	       (model_is_hub(slot) ? model_interrupt_in(slot, dci) : model_bulk(slot, dci)))
 		;
+}
+
+/* A stream's ring is where its context says, and that is where it stays. */
+static void model_run_stream(unsigned slot, unsigned dci, unsigned stream)
+{
+	struct model_endpoint *ep = &m.slot[slot].endpoint[dci];
+	uint64_t *context, value;
+
+	if (!m.slot[slot].streams[dci]) {
+		model_run_endpoint(slot, dci);
+		return;
+	}
+	context = model_stream(slot, dci, stream);
+	value = le64toh(*context);
+	if (!stream || (value >> 1 & 7) != 1) {
+		m.wild++;
+		return;
+	}
+	*ep = (struct model_endpoint){value & ~15ull, value & 1};
+	model_run_endpoint(slot, dci);
+	*context = htole64(ep->dequeue | 2 | ep->cycle);
 }
 
 /* ---- plugging ---- */
@@ -329,6 +407,8 @@ static inline void model_unplug(unsigned port)
 /* Into the port of a hub. */
 static inline void model_plug_hub(unsigned slot, unsigned port, unsigned speed)
 {
+	if (speed >= SPEED_SUPER)
+		m.slot[slot].hub[port] &= ~(15u << 5);
 	m.slot[slot].hub[port] |= 1 | 1u << 16 |
 				  (speed == SPEED_HIGH	? 1u << 10
 				   : speed == SPEED_LOW ? 1u << 9

@@ -3,7 +3,7 @@
  * An xHCI controller in the test's own process, behind the PCI helpers that xhcid calls, with
  * sticks and hubs to plug in. It is stricter than QEMU's, and does wrong what a test tells it to.
  * For one test program only: it defines functions of the library in their place. What is asked of
- * it happens when a doorbell is written; a high-speed device is a hub, any other one a stick.
+ * it happens when a doorbell is written; a high-speed device is a hub, others as a test says.
  */
 #ifndef XHCIMODEL_H
 #define XHCIMODEL_H
@@ -34,7 +34,7 @@ struct model_endpoint {
 };
 
 struct model_slot {
-	bool enabled;
+	bool enabled, is_hub;
 	uint8_t *output;
 	uint32_t input[34 * 16]; /* the last one that it was given */
 	struct model_endpoint endpoint[32];
@@ -42,7 +42,10 @@ struct model_slot {
 	const uint8_t *reply;
 	unsigned reply_bytes;
 	bool stall;
-	uint32_t hub[MODEL_HUB_PORTS + 1]; /* wPortStatus | wPortChange << 16 */
+	/* wPortStatus | wPortChange << 16; of the hub itself: wHubStatus and wHubChange */
+	uint32_t hub[MODEL_HUB_PORTS + 1];
+	unsigned hub_depth;   /* that it was told */
+	uint64_t streams[32]; /* where the stream contexts of an endpoint lie */
 };
 
 static struct model {
@@ -69,6 +72,9 @@ static struct model {
 	unsigned config_bytes;
 	uint8_t packet0; /* bMaxPacketSize0 of sticks */
 	bool no_status;	 /* control transfers are left without an end */
+	bool plugs_hub;	 /* what comes next is a hub, whatever its speed */
+	bool single_tt;	 /* hubs have one translator for all ports */
+	uint8_t sublink; /* the number of the speed below hubs of SuperSpeedPlus */
 
 	/* what it saw */
 	unsigned wild, crossings, lost_events, aborts, resets, warm_resets, announced,
@@ -205,6 +211,8 @@ static void model_take_endpoint(unsigned slot, unsigned dci)
 	uint64_t at = model_input(slot, dci + 1, 2) | (uint64_t)model_input(slot, dci + 1, 3) << 32;
 
 	m.slot[slot].endpoint[dci] = (struct model_endpoint){at & ~15ull, at & 1};
+	m.slot[slot].streams[dci] =
+		model_input(slot, dci + 1, 0) & EP_LINEAR_STREAMS ? at & ~15ull : 0;
 	memcpy(model_output(slot, dci), (uint8_t *)m.slot[slot].input + (dci + 1) * model_context(),
 	       model_context());
 	model_set_state(slot, dci, EP_RUNNING);
@@ -244,12 +252,21 @@ static unsigned model_configure(unsigned slot, uint64_t at)
 	return CC_SUCCESS;
 }
 
+static uint64_t *model_stream(unsigned slot, unsigned dci, unsigned stream)
+{
+	return model_at(m.slot[slot].streams[dci] + 16ull * stream, 16);
+}
+
 static unsigned model_endpoint_command(unsigned type, const struct trb *trb, unsigned slot)
 {
 	unsigned dci = TRB_DCI_OF(le32toh(trb->control)), state = model_state(slot, dci);
 	uint64_t at = le64toh(trb->parameter);
 
-	if (type == TRB_SET_DEQUEUE && (state == EP_STOPPED || state == EP_ERROR))
+	if (state == EP_DISABLED)
+		return 12; /* Endpoint Not Enabled */
+	if (type == TRB_SET_DEQUEUE && state == EP_STOPPED && m.slot[slot].streams[dci])
+		*model_stream(slot, dci, le32toh(trb->status) >> 16) = htole64(at);
+	else if (type == TRB_SET_DEQUEUE && (state == EP_STOPPED || state == EP_ERROR))
 		m.slot[slot].endpoint[dci] = (struct model_endpoint){at & ~15ull, at & 1};
 	else if ((type != TRB_RESET_ENDPOINT || state != EP_HALTED) &&
 		 (type != TRB_STOP_ENDPOINT || state != EP_RUNNING))
@@ -266,7 +283,7 @@ static unsigned model_perform(const struct trb *trb, unsigned *slot)
 	if (type == TRB_ENABLE_SLOT) {
 		for (*slot = 1; m.slot[*slot].enabled; ++*slot)
 			;
-		m.slot[*slot] = (struct model_slot){.enabled = true};
+		m.slot[*slot] = (struct model_slot){.enabled = true, .is_hub = m.plugs_hub};
 		return CC_SUCCESS;
 	}
 	if (!*slot || !m.slot[*slot].enabled)
@@ -389,6 +406,7 @@ static void model_half(uint64_t *reg, uint32_t value, bool high)
 }
 
 static void model_run_endpoint(unsigned slot, unsigned dci);
+static void model_run_stream(unsigned slot, unsigned dci, unsigned stream);
 
 static void model_resume(void)
 {
@@ -446,7 +464,8 @@ void pcidipc_mmio_write_slow(const struct pcidipc_mmio *mmio, uint64_t offset, u
 	if (offset == MODEL_DB)
 		model_run_commands();
 	else if (offset > MODEL_DB && !(m.usbsts & USBSTS_HALTED))
-		model_run_endpoint((unsigned)(offset - MODEL_DB) / 4, value & 31);
+		model_run_stream((unsigned)(offset - MODEL_DB) / 4, value & 31,
+				 (unsigned)value >> 16);
 	else if (offset >= MODEL_RT)
 		model_write_runtime(offset - MODEL_RT, (uint32_t)value);
 	else if (offset >= MODEL_EXT && offset < MODEL_EXT + sizeof(m.ext))

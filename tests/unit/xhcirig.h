@@ -230,8 +230,8 @@ static void submit(struct interface *in, struct asked *a, uint32_t op, const voi
 	in->scheme.flush((void *)in);
 }
 
-static void ask(struct interface *in, struct asked *a, uint8_t endpoint, uint32_t len,
-		uint32_t timeout_ms)
+static inline void ask(struct interface *in, struct asked *a, uint8_t endpoint, uint32_t len,
+		       uint32_t timeout_ms)
 {
 	const struct ringabi_usb_arg arg = {.endpoint = endpoint, .timeout_ms = timeout_ms};
 
