@@ -188,7 +188,7 @@ bench:
 # ---- bench-guest: the same framework, in a guest, beside the kernel's drivers and fio ----
 
 BENCH_GUEST_SRC := $(wildcard tests/bench-guest/*.c) $(addprefix tests/bench/,client.c command.c process.c report.c \
-	results.c syscalls.c touched.c)
+	results.c touched.c)
 $(B)/tests/bench-guest: $(call objs,$(BENCH_GUEST_SRC)) $(LIB_A)
 	$(link) $(LIB_LIBS) -ljson-c -lm
 

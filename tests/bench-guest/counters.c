@@ -75,6 +75,24 @@ double counters_busy(const struct counters *before, const struct counters *after
 	return all - (after->idle - before->idle);
 }
 
+/* Both kinds: "voluntary_ctxt_switches:	14". */
+double count_switches(pid_t pid)
+{
+	char path[64], line[128];
+	double sum = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return NAN;
+	while (fgets(line, sizeof(line), file))
+		if (strstr(line, "voluntary_ctxt_switches:"))
+			sum += atof(strchr(line, ':') + 1);
+	fclose(file);
+	return sum;
+}
+
 static bool has_name(const char *pid, const char *name)
 {
 	char path[64], text[32] = "";
@@ -91,7 +109,7 @@ static bool has_name(const char *pid, const char *name)
 	return !strcmp(text, name);
 }
 
-unsigned pin_daemons(const char *name, pid_t *pids, unsigned most)
+unsigned find_daemons(const char *name, bool pin, pid_t *pids, unsigned most)
 {
 	DIR *dir = opendir("/proc");
 	struct dirent *entry;
@@ -102,7 +120,8 @@ unsigned pin_daemons(const char *name, pid_t *pids, unsigned most)
 
 		if (pid <= 0 || !has_name(entry->d_name, name))
 			continue;
-		bench_pin(pid, BENCH_SERVER_CPU);
+		if (pin)
+			bench_pin(pid, BENCH_SERVER_CPU);
 		pids[n++] = pid;
 	}
 	if (dir)

@@ -29,8 +29,8 @@ struct workload {
 int kernel_setup(const struct bench_measurement *m, void **state);
 int kernel_round(void *state, double *results);
 void kernel_teardown(void *state);
-/* The same, the system calls of client and daemons per read, and how many bytes of the client's
- * pool the daemons' CPUs have touched, per byte read. */
+/* The same, the context switches of client, daemons and pcid per read, and how many bytes of the
+ * client's pool the daemons' CPUs have touched, per byte read. */
 int ours_setup(const struct bench_measurement *m, void **state);
 int ours_round(void *state, double *results);
 void ours_teardown(void *state);
@@ -50,13 +50,14 @@ void ours_teardown(void *state);
 
 #define GUEST_OURS(variable, key, rate, unit, ...)                                              \
 	static const struct bench_measurement variable = {                                      \
-		.values = (const struct bench_value[]){{key rate, "reads", unit},               \
-						       {key "_cpu_us", "  CPU time", "us"},     \
-						       {key "_interrupts", "  interrupts", ""}, \
-						       {key "_syscalls", "  system calls", ""}, \
-						       {key "_touched_per_byte",                \
-							"  touched by daemons' CPUs", "B/B"},   \
-						       {0}},                                    \
+		.values =                                                                       \
+			(const struct bench_value[]){                                           \
+				{key rate, "reads", unit},                                      \
+				{key "_cpu_us", "  CPU time", "us"},                            \
+				{key "_interrupts", "  interrupts", ""},                        \
+				{key "_switches", "  context switches", ""},                    \
+				{key "_touched_per_byte", "  touched by daemons' CPUs", "B/B"}, \
+				{0}},                                                           \
 		.arg = &(const struct workload){__VA_ARGS__},                                   \
 		.setup = ours_setup,                                                            \
 		.round = ours_round,                                                            \
@@ -82,7 +83,7 @@ void ours_teardown(void *state);
 				 0},                                                             \
 				{ours_key "_interrupts", kernel_key "_interrupts", NULL,         \
 				 BENCH_NO_GOAL, 0},                                              \
-				{ours_key "_syscalls", NULL, NULL, BENCH_NO_GOAL, 0},            \
+				{ours_key "_switches", NULL, NULL, BENCH_NO_GOAL, 0},            \
 				{ours_key "_touched_per_byte", NULL, NULL, BENCH_AT_MOST, 0},    \
 				{0}},                                                            \
 	}
@@ -99,9 +100,12 @@ void counters_read(struct counters *c, const char *function);
 /* CPU time in ns that all of the guest spent from one to the other. */
 double counters_busy(const struct counters *before, const struct counters *after);
 
-/* Every process of this name: put it onto the CPU of what we talk to. Their pids go to `pid`;
- * returns their number, at most `most`. */
-unsigned pin_daemons(const char *name, pid_t *pid, unsigned most);
+/* How often the process has slept or had to give way; NAN when it is gone. */
+double count_switches(pid_t pid);
+
+/* Every process of this name, with `pin` put onto the CPU of what we talk to. Their pids go to
+ * `pid`; returns their number, at most `most`. */
+unsigned find_daemons(const char *name, bool pin, pid_t *pid, unsigned most);
 
 extern const struct bench_group guest_nvme_512_1, guest_nvme_512_32, guest_nvme_512_128,
 	guest_nvme_4k_1, guest_nvme_4k_32, guest_nvme_4k_128;

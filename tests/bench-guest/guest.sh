@@ -36,7 +36,6 @@ start_pcid >/dev/null
 for disk in nvme0n1 bot0 uas0; do
 	await test -S /run/pcid/disk/$disk
 done
-mount -t tracefs none /sys/kernel/tracing 2>/dev/null || true
 args=$(sed -n 's/.*bench\.args=\([^ ]*\).*/\1/p' /proc/cmdline | tr , ' ')
 status=0
 set -f

@@ -6,12 +6,9 @@
 
 #include "guest.h"
 #include "tests/bench/client.h"
-#include "tests/bench/syscalls.h"
 #include "tests/bench/touched.h"
 
-#define CALLS_NS 100000000u /* system calls are counted after the round: that costs time */
-
-static const char *const daemons[] = {"nvmed", "xhcid", "usbscsid"};
+static const char *const daemons[] = {"pcid", "nvmed", "xhcid", "usbscsid"};
 #define NDAEMONS (sizeof(daemons) / sizeof(daemons[0]))
 #define MOST 16 /* processes */
 
@@ -20,14 +17,14 @@ struct ours {
 	struct client client;
 	pid_t pid[MOST]; /* of the daemons */
 	unsigned npids;
-	int calls[MOST + 1];
 };
 
-static void find_daemons(struct ours *o)
+/* pcid runs where the scheduler puts it. */
+static void find_all(struct ours *o)
 {
 	o->npids = 0;
 	for (unsigned i = 0; i < NDAEMONS; i++)
-		o->npids += pin_daemons(daemons[i], o->pid + o->npids, MOST - o->npids);
+		o->npids += find_daemons(daemons[i], i > 0, o->pid + o->npids, MOST - o->npids);
 }
 
 int ours_setup(const struct bench_measurement *m, void **state)
@@ -39,7 +36,7 @@ int ours_setup(const struct bench_measurement *m, void **state)
 	if (!o)
 		return -ENOMEM;
 	o->w = m->arg;
-	find_daemons(o);
+	find_all(o);
 	ret = client_open(&probe, o->w->disk, o->w->bytes, o->w->depth);
 	client_close(&probe);
 	if (ret)
@@ -66,30 +63,14 @@ static int read_for(struct client *c, uint64_t ns)
 	return ret;
 }
 
-static double all_calls(const struct ours *o)
+/* How often this process and the daemons slept or were made to give way. */
+static double all_switches(const struct ours *o)
 {
-	double sum = 0;
-
-	for (unsigned i = 0; i <= o->npids; i++)
-		sum += syscalls_read(o->calls[i]);
-	return sum;
-}
-
-static int count_calls(struct ours *o, double *result)
-{
-	uint64_t first = o->client.done;
-	int ret;
+	double sum = count_switches(getpid());
 
 	for (unsigned i = 0; i < o->npids; i++)
-		o->calls[i] = syscalls_open(o->pid[i]);
-	o->calls[o->npids] = syscalls_open(0);
-	*result = all_calls(o);
-	ret = read_for(&o->client, CALLS_NS);
-	*result = (all_calls(o) - *result) / (double)(o->client.done - first);
-	for (unsigned i = 0; i <= o->npids; i++)
-		if (o->calls[i] >= 0)
-			close(o->calls[i]);
-	return ret;
+		sum += count_switches(o->pid[i]);
+	return sum;
 }
 
 /* Over all that this connection has read. */
@@ -107,11 +88,12 @@ static int measure(struct ours *o, double *results)
 {
 	struct counters before, after;
 	uint64_t first;
-	double n;
+	double n, switches;
 	int ret = read_for(&o->client, GUEST_SETTLE_NS);
 
 	if (ret)
 		return ret;
+	switches = all_switches(o);
 	counters_read(&before, o->w->function);
 	first = o->client.done;
 	ret = read_for(&o->client, GUEST_ROUND_NS);
@@ -120,6 +102,7 @@ static int measure(struct ours *o, double *results)
 	results[0] = n * 1e9 / (double)(after.now - before.now);
 	results[1] = counters_busy(&before, &after) / n / 1000;
 	results[2] = (after.interrupts - before.interrupts) / n;
+	results[3] = (all_switches(o) - switches) / n;
 	return ret;
 }
 
@@ -130,11 +113,9 @@ int ours_round(void *state, double *results)
 
 	if (ret)
 		return ret;
-	find_daemons(o);
+	find_all(o);
 	o->client.sequential = o->w->sequential;
 	ret = measure(o, results);
-	if (!ret)
-		ret = count_calls(o, &results[3]);
 	results[4] = touched(o);
 	if (!ret)
 		ret = client_drain(&o->client);
