@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The event ring (xHCI 1.2, 4.9.4) and its interrupt in the manner of NAPI: it arrives, mask once,
- * poll until idle, tell the controller how far we came, unmask.
+ * The event ring (xHCI 1.2, 4.9.4) and its interrupt in the manner of NAPI: it arrives, poll until
+ * idle, tell the controller how far we came. Meanwhile it is the controller that keeps quiet, or,
+ * where it does not, the mask.
  */
 #include <endian.h>
 #include <errno.h>
@@ -159,8 +160,9 @@ static bool arm_events(struct pcidipc_poller *poller)
 
 	if (c->dead)
 		return true;
-	if (c->masked || c->events.unread)
+	if (c->interrupted || c->events.unread)
 		tell(c, true);
+	c->interrupted = false;
 	if (c->masked) {
 		c->masked = false;
 		pcidipc_pci_unmask(c->pci, 0);
@@ -168,20 +170,27 @@ static bool arm_events(struct pcidipc_poller *poller)
 	return !ready(c, &control);
 }
 
+/*
+ * A message comes once, and the controller sends no other until it is told that we are idle (Event
+ * Handler Busy): a mask and an unmask, each of which may wake pcid, would keep nothing
+ * away. One that comes all the same is masked. A level that lasts has to be at once.
+ */
 static void interrupt(struct pcidipc_watch *watch, unsigned events)
 {
 	struct controller *c = pcidipc_container_of(watch, struct controller, irq);
+	bool level = c->vectors.kind == RINGABI_IRQ_INTX, again = c->interrupted;
 
 	(void)events;
 	if (pcidipc_vector_ack(watch->fd) < 0) {
 		pcidipc_watch_remove(watch); /* pcid will tell us to end */
 		return;
 	}
-	if (c->masked)
+	c->interrupted = true;
+	if (c->masked || !(level || again))
 		return;
 	c->masked = true;
 	pcidipc_pci_mask(c->pci, 0);
-	if (c->vectors.kind == RINGABI_IRQ_INTX) /* what MSI clears by itself (5.5.2.1) */
+	if (level) /* what MSI clears by itself (5.5.2.1) */
 		pcidipc_write32(&c->bar, c->runtime + RT_IMAN, IMAN_ENABLE | IMAN_PENDING);
 }
 

@@ -194,6 +194,7 @@ struct controller {
 
 	struct pcidipc_poller poller;
 	struct pcidipc_watch irq;
+	bool interrupted; /* since the loop went to sleep */
 	bool masked;
 
 	uint64_t tick_ns;

@@ -136,6 +136,46 @@ static void test_replug(void)
 	finish();
 }
 
+/* ---- interrupts ---- */
+
+/* Two messages while the loop is awake. */
+static void interrupt_twice(void)
+{
+	uint64_t one = 1;
+
+	c->poller.arm(&c->poller); /* what came before is told */
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL_FATAL(write(m.irq, &one, sizeof(one)), sizeof(one));
+		for (unsigned turns = 0; turns < 1000 && (i ? !m.masked : !c->interrupted); turns++)
+			pcidipc_loop_turn(c->loop, false);
+	}
+}
+
+/* A controller that keeps quiet until it is told that we are idle is never masked; one that does
+ * not is, until then. */
+static void test_masks(void)
+{
+	struct interface *in;
+	struct asked a;
+
+	begin();
+	in = stick_at(1, SPEED_SUPER);
+	CU_ASSERT_EQUAL_FATAL(result, 0);
+	for (unsigned i = 0; i < 50; i++) {
+		ask(in, &a, 0x81, 512, 0);
+		CU_ASSERT_EQUAL(finish_asked(&a), 512);
+	}
+	CU_ASSERT_EQUAL(m.masks, 0);
+	interrupt_twice();
+	CU_ASSERT_EQUAL(m.masks, 1);
+	CU_ASSERT_TRUE(m.masked);
+	c->poller.arm(&c->poller);
+	CU_ASSERT_FALSE(m.masked);
+	ask(in, &a, 0x81, 512, 0);
+	CU_ASSERT_EQUAL(finish_asked(&a), 512);
+	finish();
+}
+
 /* ---- transfers ---- */
 
 static void test_sizes(void)
@@ -571,6 +611,7 @@ static CU_TestInfo tests[] = {
 	{"contexts of endpoints", test_endpoints},
 	{"hubs in a row", test_hubs},
 	{"plugged in again 20 times", test_replug},
+	{"interrupts while awake", test_masks},
 	{"every size", test_sizes},
 	{"short packets", test_short},
 	{"flags", test_flags},

@@ -80,6 +80,7 @@ static struct model {
 	unsigned wild, crossings, lost_events, aborts, resets, warm_resets, announced,
 		gone_children;
 	unsigned commands[64], td_sizes_wrong, written_unready, transfers;
+	unsigned masks;
 	bool master, masked, pending;
 	unsigned blocked_slot, blocked_dci; /* a transfer waits for room on the event ring */
 	int irq;

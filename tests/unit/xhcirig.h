@@ -75,6 +75,7 @@ int pcidipc_vector_ack(int fd)
 void pcidipc_pci_mask(struct pcidipc_pci *pci, unsigned vector)
 {
 	(void)pci, (void)vector;
+	m.masks++;
 	m.masked = true;
 }
 
