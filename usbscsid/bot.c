@@ -42,7 +42,7 @@ struct bot {
 	uint32_t csw_clock; /* when its transfer was queued, or the data came */
 	bool nudge;	    /* the recovery task is to queue the CSW's transfer anew */
 	bool nudged;	    /* it did, for this command */
-	bool ahead; /* send the data transfer of a command that reads along with its CBW */
+	bool ahead;	    /* send the data transfer of a command that reads along with its CBW */
 };
 
 /* What the device reads and writes of our own. */
@@ -79,10 +79,21 @@ static int send_csw(struct bot *b)
 	return transfer(b, &b->csw, &b->csw_res);
 }
 
+/* And the CSW behind it, where the link begins it for us when the data is there. */
 static int send_data(struct bot *b)
 {
+	struct usb_link *link = b->t.link;
+	int ret;
+
 	b->data.endpoint = reads(b) ? b->pipes.in.endpoint : b->pipes.out.endpoint;
-	return transfer(b, &b->data, &b->data_res);
+	b->data.then = link->chains;
+	ret = transfer(b, &b->data, &b->data_res);
+	if (ret || !b->data.then)
+		return ret;
+	ret = send_csw(b);
+	if (ret)
+		link->ops->flush(link); /* nothing else may come to stand behind the data */
+	return ret;
 }
 
 static void put_le32(uint8_t *at, uint32_t value)
@@ -106,8 +117,8 @@ static void fill_cbw(struct bot *b, const struct scsi_cdb *cdb)
 	memcpy(w + 15, cdb->byte, cdb->bytes);
 }
 
-/* Wrapper and data go out together: the device takes them in this order anyway. The CSW is asked for
- * when the data is there: QEMU's stick loses one that is asked for earlier. */
+/* Wrapper and data go out together: the device takes them in this order anyway. The CSW begins when
+ * the data is there: QEMU's stick loses one that begins earlier. */
 static int begin(struct bot *b, const struct scsi_cdb *cdb, const struct usb_data *data)
 {
 	int ret;

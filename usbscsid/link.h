@@ -35,7 +35,9 @@ struct usb_transfer {
 	struct usb_data data;
 	uint8_t endpoint;
 	uint16_t stream;
-	uint32_t timeout_ms;	  /* 0: none */
+	uint32_t timeout_ms; /* 0: none */
+	bool then; /* link->chains only: the transfer that is submitted next, and flushed with this
+		      one, begins when this one has succeeded, and is canceled when it has not */
 	struct pcidipc_buf *list; /* of the link's own pool, for the pieces of a transfer with more
 				     than one segment: LINK_LIST_BYTES */
 	/* the link's */
@@ -88,6 +90,7 @@ struct usb_link {
 	uint8_t configuration; /* bConfigurationValue */
 	uint8_t speed;	       /* RINGABI_USB_SPEED_* */
 	uint32_t most_bytes;   /* of one transfer */
+	bool chains;	       /* it knows usb_transfer.then */
 	/* The device is gone, or the way to it; called once, everything in flight completes too. */
 	void (*lost)(struct usb_link *link, int error);
 	void *user;

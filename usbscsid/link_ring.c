@@ -88,6 +88,7 @@ static int submit(struct usb_link *link, struct usb_transfer *x)
 					 .stream = x->stream,
 					 .timeout_ms = x->timeout_ms,
 					 .index = d->pool,
+					 .linked = x->then,
 					 .bytes = d->bytes,
 					 .offset = d->segments->iova + d->skip};
 
@@ -180,6 +181,7 @@ static int set_up(struct ring_link *r)
 	r->link.configuration = info->configuration;
 	r->link.speed = info->speed;
 	r->link.most_bytes = RINGABI_USB_MAX_BYTES;
+	r->link.chains = true;
 	pcidipc_usb_on_event(r->usb, on_event, on_lost, &r->link);
 	return pcidipc_consumer_attach_pool(pcidipc_usb_consumer(r->usb), r->link.pool,
 					    &r->link.pool_index);

@@ -148,6 +148,7 @@ static int queue_transfer(struct pcidipc_usb *usb, const struct pcidipc_usb_tran
 	sqe->addr = t->offset;
 	sqe->len = t->bytes;
 	sqe->buf_index = t->index;
+	sqe->flags = t->linked ? IOSQE_IO_LINK : 0;
 	return pcidipc_sqe_set_op(usb->consumer, sqe, op);
 }
 

@@ -59,11 +59,28 @@ uint32_t stick_copy(struct stick *s, struct usb_transfer *x, uint8_t *bytes, uin
 
 /* ---- pipes ---- */
 
+bool stick_chains = true;
+
+static void queue(struct stick *s, struct usb_transfer *x)
+{
+	if (s->phase == STICK_CBW && x->endpoint == STICK_IN)
+		s->ahead++;
+	pcidipc_list_append(&s->pipe[x->endpoint].queue, &x->link);
+	stick_run_soon(s);
+}
+
 void stick_answer(struct stick *s, struct usb_transfer *x, int res)
 {
-	(void)s;
+	struct usb_transfer *held = s->behind == x ? s->held : NULL;
+
+	if (held)
+		s->held = s->behind = NULL;
 	pcidipc_list_remove(&x->link);
 	x->done(x, res);
+	if (held && res >= 0)
+		queue(s, held);
+	else if (held)
+		held->done(held, -ECANCELED);
 }
 
 struct usb_transfer *stick_head(struct stick *s, uint8_t endpoint, uint16_t stream)
@@ -116,16 +133,18 @@ static int submit(struct usb_link *link, struct usb_transfer *x)
 		return -ENODEV;
 	if (s->pipe[x->endpoint].halted)
 		return -EPIPE;
-	if (s->phase == STICK_CBW && x->endpoint == STICK_IN)
-		s->ahead++;
-	pcidipc_list_append(&s->pipe[x->endpoint].queue, &x->link);
-	stick_run_soon(s);
+	s->held = s->opener ? x : s->held;
+	s->behind = s->opener ? s->opener : s->behind;
+	s->chained += s->opener != NULL;
+	if (!s->opener)
+		queue(s, x);
+	s->opener = x->then ? x : NULL;
 	return 0;
 }
 
 static void flush(struct usb_link *link)
 {
-	(void)link;
+	stick_of(link)->opener = NULL;
 }
 
 static int stop(struct usb_link *link, uint8_t endpoint, uint16_t stream)
@@ -335,7 +354,8 @@ void stick_create(struct stick *s, struct pcidipc_loop *loop)
 				    .product = 1,
 				    .configuration = 1,
 				    .speed = RINGABI_USB_SPEED_SUPER,
-				    .most_bytes = RINGABI_USB_MAX_BYTES};
+				    .most_bytes = RINGABI_USB_MAX_BYTES,
+				    .chains = stick_chains};
 	if (pcidipc_pool_create(4u << 20, 0, &s->link.pool))
 		abort();
 	s->base[0] = pcidipc_pool_base(s->link.pool);

@@ -106,12 +106,17 @@ struct stick {
 
 	/* What happened. */
 	unsigned commands, resets, port_resets, clears, stops, configures, aborts, lun_resets;
+	struct usb_transfer *opener;	    /* what is submitted next begins when it is done */
+	struct usb_transfer *held, *behind; /* that, and what it waits for */
+	unsigned chained;
 	unsigned ahead; /* data or CSW transfers that were queued before the CBW was seen */
 	unsigned most_in_flight;
 	unsigned pools_attached, pools_mapped, pools_detached;
 	unsigned reads_outside; /* the driver gave us a buffer outside of its pool */
 };
 
+/* Whether links of sticks made from now on know chains. */
+extern bool stick_chains;
 void stick_create(struct stick *stick, struct pcidipc_loop *loop);
 void stick_destroy(struct stick *stick);
 /* Unplug: everything in flight, and from now on, gets -ENODEV. */

@@ -53,6 +53,7 @@ static void test_read_write(void)
 	CU_ASSERT_EQUAL(memcmp(client, client + (1 << 20), 200 * 512), 0);
 	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_READ_10], 1);
 	CU_ASSERT_EQUAL(stick.resets + stick.clears + stick.port_resets, 0);
+	CU_ASSERT_EQUAL(stick.chained > 0, stick_chains);
 	finish();
 }
 
@@ -315,6 +316,12 @@ static void test_hopeless(void)
 	}
 }
 
+static int one_by_one(void)
+{
+	stick_chains = false;
+	return 0;
+}
+
 int main(void)
 {
 	CU_TestInfo tests[] = {{"start", test_start},
@@ -333,7 +340,9 @@ int main(void)
 			       {"LUNs", test_luns},
 			       {"hopeless", test_hopeless},
 			       CU_TEST_INFO_NULL};
-	CU_SuiteInfo suites[] = {{.pName = "bot", .pTests = tests}, CU_SUITE_INFO_NULL};
+	CU_SuiteInfo suites[] = {{.pName = "bot", .pTests = tests},
+				 {"bot, a link that knows no chains", one_by_one, .pTests = tests},
+				 CU_SUITE_INFO_NULL};
 
 	pcidipc_log_init("test_bot", getenv("TEST_VERBOSE") ? PCIDIPC_DEBUG : 0);
 	CU_initialize_registry();

@@ -93,6 +93,8 @@ struct pcidipc_usb_transfer {
 	uint8_t flags;	  /* RINGABI_USB_SHORT_NOT_OK, _ZERO_PACKET; not _SG */
 	uint16_t stream;
 	uint16_t index;
+	bool linked; /* IOSQE_IO_LINK: what is queued next begins when this one has succeeded, and
+			is canceled when it has not; to be submitted together */
 	uint32_t bytes;
 	uint32_t timeout_ms; /* 0: none */
 	uint64_t offset;     /* in the pool */
