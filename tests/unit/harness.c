@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness.h"
 
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <pcidipc/log.h>
 #include <pcidipc/task.h>
 #include <signal.h>
@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TEST_SECONDS 60
 #define POOL_IOVA 0x40000000ull
 
 unsigned rig_loop_flags;
@@ -402,36 +401,17 @@ static int use_epoll(void)
 	return 0;
 }
 
-static void restart_clock(void)
-{
-	alarm(TEST_SECONDS); /* a lost wake-up ends the program */
-}
-
-int harness_run(CU_SuiteInfo *suites)
-{
-	unsigned failures;
-
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
-	CU_cleanup_registry();
-	return failures != 0;
-}
-
 int harness_main(const char *name, CU_TestInfo *tests)
 {
 	char names[2][64];
 	CU_SuiteInfo suites[] = {
-		{names[0], use_uring, NULL, restart_clock, NULL, tests},
-		{names[1], use_epoll, NULL, restart_clock, NULL, tests},
+		{names[0], use_uring, NULL, NULL, NULL, tests},
+		{names[1], use_epoll, NULL, NULL, NULL, tests},
 		CU_SUITE_INFO_NULL,
 	};
 
 	pcidipc_log_init(name, getenv("VERBOSE") ? PCIDIPC_DEBUG : 0);
 	snprintf(names[0], sizeof(names[0]), "%s, io_uring", name);
 	snprintf(names[1], sizeof(names[1]), "%s, epoll", name);
-	return harness_run(suites);
+	return run_suites(suites);
 }

@@ -13,6 +13,8 @@
 #include <pcidipc/scheme.h>
 #include <sys/types.h>
 
+#include "suites.h"
+
 #define RIG_INTERFACE RINGABI_INTERFACE_PRIVATE
 
 /* cmd_op of an IORING_OP_URING_CMD. Each with a user_data below 128 logs its letter and that
@@ -102,8 +104,6 @@ struct io_uring_sqe *put(struct pcidipc_consumer *c, char user_data, uint32_t op
 /* Submit, wait for one CQE, and check it. */
 void expect_cqe(struct pcidipc_consumer *c, char user_data, int res);
 
-/* Run suites, and give main's result. */
-int harness_run(CU_SuiteInfo *suites);
 /* Run one under both loops. */
 int harness_main(const char *name, CU_TestInfo *tests);
 

@@ -365,5 +365,5 @@ int main(void)
 		CU_SUITE_INFO_NULL,
 	};
 
-	return harness_run(suites);
+	return run_suites(suites);
 }

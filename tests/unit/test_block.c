@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The block interface, request by request: what each does, and every way to get it wrong. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "blockclient.h"
+#include "suites.h"
 
 #define BLOCK 512u
 
@@ -679,10 +680,7 @@ static void test_still_works(void)
 	test_vectors();
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
+static CU_TestInfo tests[] = {
 	{"info", test_info},
 	{"health", test_health},
 	{"names", test_names},
@@ -713,28 +711,22 @@ static const struct {
 	{"no user_data", test_no_user_data},
 	{"impossible disks", test_impossible_disks},
 	{"still works", test_still_works},
+	CU_TEST_INFO_NULL,
 };
-
-static void add_suite(const char *name, int (*initialize)(void))
-{
-	CU_pSuite suite = CU_add_suite(name, initialize, end);
-
-	for (unsigned i = 0; i < sizeof(tests) / sizeof(*tests); i++)
-		CU_add_test(suite, tests[i].name, tests[i].run);
-}
 
 int main(void)
 {
-	unsigned failed;
+	CU_SuiteInfo suites[] = {
+		{"block, driver on epoll", begin_epoll, end, NULL, NULL, tests},
+		{"block, driver on io_uring", begin_uring, end, NULL, NULL, tests},
+		CU_SUITE_INFO_NULL,
+	};
+	int ret;
 
 	pcidipc_log_init("test_block", PCIDIPC_ERROR);
-	if (CU_initialize_registry() || ramdisk_create(&rd))
-		return 1;
-	add_suite("block, driver on epoll", begin_epoll);
-	add_suite("block, driver on io_uring", begin_uring);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
-	CU_cleanup_registry();
+	if (ramdisk_create(&rd))
+		return 2;
+	ret = run_suites(suites);
 	ramdisk_destroy(&rd);
-	return failed != 0;
+	return ret;
 }

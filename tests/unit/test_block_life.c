@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Clients and drivers of a disk that come, go and die; pools that grow; tasks. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <pcidipc/log.h>
 #include <pcidipc/task.h>
 #include <signal.h>
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "blockclient.h"
+#include "suites.h"
 
 #define BLOCK 512u
 #define CHUNK ((uint64_t)RINGABI_POOL_CHUNK)
@@ -604,10 +605,7 @@ static void test_driver_killed_under_task(void)
 
 /* ---- */
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
+static CU_TestInfo tests[] = {
 	{"several clients", test_several},
 	{"too many clients", test_too_many},
 	{"a pool grows", test_growth},
@@ -625,28 +623,22 @@ static const struct {
 	{"events", test_events},
 	{"driver killed under tasks", test_driver_killed_under_task},
 	{"several clients again", test_several},
+	CU_TEST_INFO_NULL,
 };
-
-static void add_suite(const char *name, int (*initialize)(void))
-{
-	CU_pSuite suite = CU_add_suite(name, initialize, end);
-
-	for (unsigned i = 0; i < sizeof(tests) / sizeof(*tests); i++)
-		CU_add_test(suite, tests[i].name, tests[i].run);
-}
 
 int main(void)
 {
-	unsigned failed;
+	CU_SuiteInfo suites[] = {
+		{"life of a disk, on epoll", begin_epoll, end, NULL, NULL, tests},
+		{"life of a disk, on io_uring", begin_uring, end, NULL, NULL, tests},
+		CU_SUITE_INFO_NULL,
+	};
+	int ret;
 
 	pcidipc_log_init("test_block_life", PCIDIPC_ERROR);
-	if (CU_initialize_registry() || ramdisk_create(&rd))
-		return 1;
-	add_suite("life of a disk, on epoll", begin_epoll);
-	add_suite("life of a disk, on io_uring", begin_uring);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
-	CU_cleanup_registry();
+	if (ramdisk_create(&rd))
+		return 2;
+	ret = run_suites(suites);
 	ramdisk_destroy(&rd);
-	return failed != 0;
+	return ret;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* pcid's configuration: what it takes, what it refuses and how it says so, which driver fits. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <pcid/config.h>
 #include <pcidipc/log.h>
@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "suites.h"
 
 #define DRIVER(more) "driver \"d\" {\n class = 1\n command = \"x\"\n" more "}\n"
 
@@ -368,20 +370,12 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {
-		{"configuration", NULL, NULL, NULL, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
-	unsigned failures;
+	int failed;
 
-	alarm(60);
 	pcidipc_log_init("test", PCIDIPC_WARNING);
 	snprintf(dir, sizeof(dir), "/tmp/pcid-config.XXXXXX");
-	if (!mkdtemp(dir) || CU_initialize_registry() || CU_register_suites(suites))
+	if (!mkdtemp(dir))
 		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return rmdir(dir) || failures;
+	failed = run_tests("configuration", tests);
+	return rmdir(dir) || failed;
 }

@@ -4,7 +4,7 @@
  * honest client's data comes back right and without an error, its progress is what a test waits
  * for, and in the end the disk's process holds exactly what it held before.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -17,6 +17,7 @@
 #include "attacks.h"
 #include "blockclient.h"
 #include "leaks.h"
+#include "suites.h"
 
 #define HONEST_FROM (RAMDISK_BYTES / 2) /* the hostile ones' right requests stay below */
 #define PATIENCE_S 60
@@ -166,15 +167,7 @@ int main(void)
 		{"hostile clients, io_uring", init_uring, clean, NULL, NULL, tests},
 		CU_SUITE_INFO_NULL,
 	};
-	unsigned failures;
 
-	alarm(600); /* a disk that blocks */
 	pcidipc_log_init("test", getenv("VERBOSE") ? PCIDIPC_INFO : PCIDIPC_ERROR);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
-	CU_cleanup_registry();
-	return failures ? 1 : 0;
+	return run_suites(suites);
 }

@@ -5,7 +5,7 @@
  * client must find out by itself, get an error from whatever call it is in, and lose no descriptor
  * and no mapping by it.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
@@ -24,6 +24,7 @@
 
 #include "leaks.h"
 #include "ramdisk.h"
+#include "suites.h"
 
 #define ENTRIES 8u
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
@@ -423,17 +424,6 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {{.pName = "hostile producers", .pTests = tests},
-				 CU_SUITE_INFO_NULL};
-	unsigned failures;
-
-	alarm(300); /* a call that hangs */
 	pcidipc_log_init("test", getenv("VERBOSE") ? PCIDIPC_INFO : 0);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures ? 1 : 0;
+	return run_tests("hostile producers", tests);
 }

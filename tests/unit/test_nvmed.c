@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "nvmerig.h"
+#include "suites.h"
 
 /* ---- tasks ---- */
 
@@ -550,35 +551,29 @@ static void test_doorbell(void)
 
 int main(void)
 {
-	CU_pSuite suite;
-	unsigned failed;
+	CU_TestInfo tests[] = {
+		{"start and read, split at MDTS", test_read},
+		{"a slow command is aborted", test_abort},
+		{"no abort: reset; what waited goes on", test_reset},
+		{"fatal status: reset", test_fatal},
+		{"registers all ones: gone", test_gone},
+		{"cannot be disabled: function reset", test_stuck},
+		{"events, namespaces that change", test_events},
+		{"completions that lie", test_lies},
+		{"absurd identities", test_absurd},
+		{"event index", test_doorbell},
+		{"no command is late before its time", test_not_early},
+		{"as many Aborts as the controller allows", test_abort_limit},
+		{"a lost interrupt", test_lost_interrupt},
+		{"a reset while a pair is created", test_reset_in_get},
+		{"a pair is wanted during a reset", test_get_in_reset},
+		{"a reset while a pair is deleted", test_reset_in_put},
+		{"fewer doorbells than queues, after a reset", test_few_doorbells},
+		{"a reset whose commands hang", test_hung_reset},
+		{"commands queued during a reset", test_queued_in_reset},
+		CU_TEST_INFO_NULL,
+	};
 
 	pcidipc_log_init("test_nvmed", 0);
-	alarm(60); /* a test that waits for what never comes */
-	CU_initialize_registry();
-	suite = CU_add_suite("nvmed", NULL, NULL);
-	CU_add_test(suite, "start and read, split at MDTS", test_read);
-	CU_add_test(suite, "a slow command is aborted", test_abort);
-	CU_add_test(suite, "no abort: reset; what waited goes on", test_reset);
-	CU_add_test(suite, "fatal status: reset", test_fatal);
-	CU_add_test(suite, "registers all ones: gone", test_gone);
-	CU_add_test(suite, "cannot be disabled: function reset", test_stuck);
-	CU_add_test(suite, "events, namespaces that change", test_events);
-	CU_add_test(suite, "completions that lie", test_lies);
-	CU_add_test(suite, "absurd identities", test_absurd);
-	CU_add_test(suite, "event index", test_doorbell);
-	CU_add_test(suite, "no command is late before its time", test_not_early);
-	CU_add_test(suite, "as many Aborts as the controller allows", test_abort_limit);
-	CU_add_test(suite, "a lost interrupt", test_lost_interrupt);
-	CU_add_test(suite, "a reset while a pair is created", test_reset_in_get);
-	CU_add_test(suite, "a pair is wanted during a reset", test_get_in_reset);
-	CU_add_test(suite, "a reset while a pair is deleted", test_reset_in_put);
-	CU_add_test(suite, "fewer doorbells than queues, after a reset", test_few_doorbells);
-	CU_add_test(suite, "a reset whose commands hang", test_hung_reset);
-	CU_add_test(suite, "commands queued during a reset", test_queued_in_reset);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failed != 0;
+	return run_tests("nvmed", tests);
 }

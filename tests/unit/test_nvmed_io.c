@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "nvmerig.h"
+#include "suites.h"
 
 /* ---- commands ---- */
 
@@ -382,7 +383,7 @@ static void race(void (*at_mask)(void), void (*at_unmask)(bool before), unsigned
 		unsigned held = m.nheld, enough = messages ? 3 : 2;
 
 		UNTIL(!c->io_told); /* it went to sleep */
-		moments = 2; /* one of them in the hook */
+		moments = 2;	    /* one of them in the hook */
 		answer_one();
 		while (messages && !c->io_told)
 			pcidipc_loop_turn(c->loop, false);
@@ -630,35 +631,29 @@ static void test_warnings(void)
 
 int main(void)
 {
-	CU_pSuite suite;
-	unsigned failed;
+	CU_TestInfo tests[] = {
+		{"read, write, force unit access", test_rw},
+		{"flush", test_flush},
+		{"write zeroes", test_zero},
+		{"discard", test_discard},
+		{"health", test_health},
+		{"pass-through", test_passthrough},
+		{"pass-through that hangs", test_passthrough_hangs},
+		{"shadow doorbells", test_doorbell_buffers},
+		{"shadow doorbells after a reset", test_doorbell_buffers_reset},
+		{"when completions are told of", test_completions_told},
+		{"a whole round of completions", test_whole_round},
+		{"completions while masking and unmasking", test_races},
+		{"no masks where each command has its interrupt", test_no_masks},
+		{"one vector for all", test_one_vector},
+		{"pairs are shared", test_sharing},
+		{"one pair for all", test_one_pair},
+		{"a list of 2500 namespaces", test_long_list},
+		{"full lists", test_full_list},
+		{"a warning is told once", test_warnings},
+		CU_TEST_INFO_NULL,
+	};
 
 	pcidipc_log_init("test_nvmed_io", 0);
-	alarm(60); /* a test that waits for what never comes */
-	CU_initialize_registry();
-	suite = CU_add_suite("nvmed's commands", NULL, NULL);
-	CU_add_test(suite, "read, write, force unit access", test_rw);
-	CU_add_test(suite, "flush", test_flush);
-	CU_add_test(suite, "write zeroes", test_zero);
-	CU_add_test(suite, "discard", test_discard);
-	CU_add_test(suite, "health", test_health);
-	CU_add_test(suite, "pass-through", test_passthrough);
-	CU_add_test(suite, "pass-through that hangs", test_passthrough_hangs);
-	CU_add_test(suite, "shadow doorbells", test_doorbell_buffers);
-	CU_add_test(suite, "shadow doorbells after a reset", test_doorbell_buffers_reset);
-	CU_add_test(suite, "when completions are told of", test_completions_told);
-	CU_add_test(suite, "a whole round of completions", test_whole_round);
-	CU_add_test(suite, "completions while masking and unmasking", test_races);
-	CU_add_test(suite, "no masks where each command has its interrupt", test_no_masks);
-	CU_add_test(suite, "one vector for all", test_one_vector);
-	CU_add_test(suite, "pairs are shared", test_sharing);
-	CU_add_test(suite, "one pair for all", test_one_pair);
-	CU_add_test(suite, "a list of 2500 namespaces", test_long_list);
-	CU_add_test(suite, "full lists", test_full_list);
-	CU_add_test(suite, "a warning is told once", test_warnings);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failed != 0;
+	return run_tests("nvmed's commands", tests);
 }

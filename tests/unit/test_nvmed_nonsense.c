@@ -5,6 +5,7 @@
  * hangs; and a controller that comes to its senses works again.
  */
 #include "nvmerig.h"
+#include "suites.h"
 
 #define REQUESTS 20u
 
@@ -206,20 +207,14 @@ static void test_ids(void)
 
 int main(void)
 {
-	CU_pSuite suite;
-	unsigned failed;
+	CU_TestInfo tests[] = {
+		{"registers while it starts", test_registers},
+		{"identify data", test_identify},
+		{"phases that flip", test_phases},
+		{"command ids out of nowhere", test_ids},
+		CU_TEST_INFO_NULL,
+	};
 
 	pcidipc_log_init("test_nvmed_nonsense", 0);
-	alarm(120); /* a test that waits for what never comes */
-	CU_initialize_registry();
-	suite = CU_add_suite("nvmed and a controller that answers nonsense", NULL, NULL);
-	CU_add_test(suite, "registers while it starts", test_registers);
-	CU_add_test(suite, "identify data", test_identify);
-	CU_add_test(suite, "phases that flip", test_phases);
-	CU_add_test(suite, "command ids out of nowhere", test_ids);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failed != 0;
+	return run_tests("nvmed and a controller that answers nonsense", tests);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Several sessions in one queue pair: whose commands the controller gets, and in which order. */
 #include "nvmerig.h"
+#include "suites.h"
 
 #define SESSIONS 20
 #define MANY 400
@@ -302,25 +303,19 @@ static void test_gone(void)
 
 int main(void)
 {
-	CU_pSuite suite;
-	unsigned failed;
+	CU_TestInfo tests[] = {
+		{"one alone may fill the queue", test_alone},
+		{"a greedy one beside a modest one", test_greedy},
+		{"one that asks no more is forgotten", test_forgotten},
+		{"equal parts", test_equal_parts},
+		{"a newcomer and a full queue", test_newcomer},
+		{"slots go round", test_round_robin},
+		{"a request of many commands", test_long_request},
+		{"a reset while some wait", test_reset},
+		{"the controller goes while some wait", test_gone},
+		CU_TEST_INFO_NULL,
+	};
 
 	pcidipc_log_init("test_nvmed_share", 0);
-	alarm(60); /* a test that waits for what never comes */
-	CU_initialize_registry();
-	suite = CU_add_suite("nvmed's sessions in one queue pair", NULL, NULL);
-	CU_add_test(suite, "one alone may fill the queue", test_alone);
-	CU_add_test(suite, "a greedy one beside a modest one", test_greedy);
-	CU_add_test(suite, "one that asks no more is forgotten", test_forgotten);
-	CU_add_test(suite, "equal parts", test_equal_parts);
-	CU_add_test(suite, "a newcomer and a full queue", test_newcomer);
-	CU_add_test(suite, "slots go round", test_round_robin);
-	CU_add_test(suite, "a request of many commands", test_long_request);
-	CU_add_test(suite, "a reset while some wait", test_reset);
-	CU_add_test(suite, "the controller goes while some wait", test_gone);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failed != 0;
+	return run_tests("nvmed's sessions in one queue pair", tests);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* A driver's view of pcid: the PCI helpers against a small pcid that notes what it is asked. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <pcidipc/log.h>
 #include <pcidipc/pci.h>
 #include <pcidipc/scheme.h>
@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "suites.h"
 
 #define NOTES 65536
 #define BAD_OFFSET 0x800u /* writes there fail */
@@ -646,52 +648,35 @@ static void test_pcid_leaves(void)
 	pcidipc_log_init("test_pci_client", PCIDIPC_ERROR);
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
-	{"not started by pcid", test_not_started_by_pcid},
-	{"info", test_info},
-	{"configuration space", test_config},
-	{"posted writes in order", test_posted_order},
-	{"posted writes that fail", test_posted_failures},
-	{"masks", test_masks},
-	{"mapped registers", test_mapping},
-	{"vectors", test_vectors},
-	{"an interrupt whose source is gone", test_hung_up},
-	{"DMA memory", test_dma},
-	{"service", test_service},
-	{"children", test_children},
-	{"a child's driver", test_parent_channel},
-	{"in a task", test_in_task},
-};
-
-static void add_suite(const char *name, int (*initialize)(void), const char *last,
-		      void (*run_last)(void))
-{
-	CU_pSuite suite = CU_add_suite(name, initialize, end);
-
-	for (unsigned i = 0; i < sizeof(tests) / sizeof(*tests); i++)
-		CU_add_test(suite, tests[i].name, tests[i].run);
-	if (run_last)
-		CU_add_test(suite, last, run_last);
-}
+#define ALWAYS                                                                                 \
+	{"not started by pcid", test_not_started_by_pcid}, {"info", test_info},                \
+		{"configuration space", test_config},                                          \
+		{"posted writes in order", test_posted_order},                                 \
+		{"posted writes that fail", test_posted_failures}, {"masks", test_masks},      \
+		{"mapped registers", test_mapping}, {"vectors", test_vectors},                 \
+		{"an interrupt whose source is gone", test_hung_up}, {"DMA memory", test_dma}, \
+		{"service", test_service}, {"children", test_children},                        \
+		{"a child's driver", test_parent_channel}, {"in a task", test_in_task},
 
 int main(void)
 {
-	unsigned failed;
+	CU_TestInfo dies[] = {ALWAYS{"pcid dies", test_pcid_dies}, CU_TEST_INFO_NULL};
+	CU_TestInfo leaves[] = {ALWAYS{"pcid leaves", test_pcid_leaves}, CU_TEST_INFO_NULL};
+	CU_TestInfo closed[] = {ALWAYS CU_TEST_INFO_NULL};
+	CU_SuiteInfo suites[] = {
+		{"PCI helpers on epoll", begin_epoll, end, NULL, NULL, dies},
+		{"PCI helpers on io_uring", begin_uring, end, NULL, NULL, leaves},
+		{"PCI helpers, closed in good order", begin_uring, end, NULL, NULL, closed},
+		CU_SUITE_INFO_NULL,
+	};
+	int ret;
 
 	pcidipc_log_init("test_pci_client", PCIDIPC_ERROR);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
-	if (shared == MAP_FAILED || CU_initialize_registry())
-		return 1;
-	add_suite("PCI helpers on epoll", begin_epoll, "pcid dies", test_pcid_dies);
-	add_suite("PCI helpers on io_uring", begin_uring, "pcid leaves", test_pcid_leaves);
-	add_suite("PCI helpers, closed in good order", begin_uring, NULL, NULL);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
-	CU_cleanup_registry();
+	if (shared == MAP_FAILED)
+		return 2;
+	ret = run_suites(suites);
 	munmap(shared, sizeof(*shared));
-	return failed != 0;
+	return ret;
 }

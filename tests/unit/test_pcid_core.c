@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The PCI interface as pcid's core serves it, through the real library on both sides, over a fake
  * bus. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core_driver.h"
+#include "suites.h"
 
 #define MIB (1u << 20)
 #define WITH_CHILDREN                                                                        \
@@ -736,26 +737,9 @@ static CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static void restart_clock(void)
-{
-	alarm(60); /* whoever waits in vain ends the program */
-}
-
 int main(void)
 {
-	CU_SuiteInfo suites[] = {
-		{"pcid's core", NULL, NULL, restart_clock, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
-	unsigned failures;
-
 	pcidipc_log_init("test", getenv("VERBOSE") ? PCIDIPC_DEBUG : 0);
 	signal(SIGPIPE, SIG_IGN);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return run_tests("pcid's core", tests);
 }

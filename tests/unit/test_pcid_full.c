@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* pcid when it has no file descriptor left: it waits for some, and does not spin meanwhile. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -13,7 +13,6 @@
 #include "harness.h"
 
 #define MS 1000000ll
-#define TEST_SECONDS 60
 
 static struct rlimit old;
 
@@ -116,11 +115,5 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {
-		{"no file descriptor left", NULL, NULL, NULL, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
-
-	alarm(TEST_SECONDS);
-	return harness_run(suites);
+	return run_tests("no file descriptor left", tests);
 }

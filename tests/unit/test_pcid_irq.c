@@ -3,7 +3,7 @@
  * Interrupts and their masks, as pcid's core keeps them: none is lost, and none delivered twice.
  * Over a fake bus that masks itself, and over one that cannot.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <poll.h>
 #include <pcidipc/log.h>
@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core_driver.h"
+#include "suites.h"
 
 /* ---- interrupts ---- */
 
@@ -611,26 +612,9 @@ static CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static void restart_clock(void)
-{
-	alarm(60); /* whoever waits in vain ends the program */
-}
-
 int main(void)
 {
-	CU_SuiteInfo suites[] = {
-		{"interrupts and masks", NULL, NULL, restart_clock, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
-	unsigned failures;
-
 	pcidipc_log_init("test", getenv("VERBOSE") ? PCIDIPC_DEBUG : 0);
 	signal(SIGPIPE, SIG_IGN);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return run_tests("interrupts and masks", tests);
 }

@@ -18,11 +18,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <json-c/json.h>
 
 #include <pcidipc/blockserve.h>
 #include <pcidipc/log.h>
+
+#include "suites.h"
 
 #define DISK_BYTES (8u << 20)
 #define BLOCK 512u
@@ -627,15 +629,8 @@ int main(void)
 		 .pTests = tests},
 		CU_SUITE_INFO_NULL,
 	};
-	unsigned failures;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
-	CU_cleanup_registry();
-	return failures != 0;
+	return run_suites(suites);
 }

@@ -885,10 +885,5 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {
-		{.pName = "pool", .pTests = tests},
-		CU_SUITE_INFO_NULL,
-	};
-
-	return harness_run(suites);
+	return run_tests("pool", tests);
 }

@@ -3,12 +3,13 @@
  * PRP building against an oracle: it walks PRP1, PRP2 and the lists as a controller does, which
  * knows the transfer's length and the page size only, and must come by the segments' own bytes.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../nvmed/prp.h"
+#include "suites.h"
 
 #define ROUNDS 3000
 #define GUARD 64
@@ -239,17 +240,12 @@ static void test_left_over(void)
 
 int main(void)
 {
-	CU_pSuite suite;
-	unsigned failed;
+	CU_TestInfo tests[] = {
+		{"random segments, as a controller walks them", test_random},
+		{"the largest commands", test_whole_commands},
+		{"entries left over", test_left_over},
+		CU_TEST_INFO_NULL,
+	};
 
-	CU_initialize_registry();
-	suite = CU_add_suite("prp", NULL, NULL);
-	CU_add_test(suite, "random segments, as a controller walks them", test_random);
-	CU_add_test(suite, "the largest commands", test_whole_commands);
-	CU_add_test(suite, "entries left over", test_left_over);
-	CU_basic_set_mode(CU_BRM_NORMAL);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failed != 0;
+	return run_tests("prp", tests);
 }

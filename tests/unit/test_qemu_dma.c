@@ -309,8 +309,7 @@ int main(void)
 		{"growth with a transfer pending", test_growth_while_pending},
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {{.pName = "qemu dma", .pTests = tests}, CU_SUITE_INFO_NULL};
 
 	signal(SIGPIPE, SIG_IGN);
-	return harness_run(suites);
+	return run_tests("qemu dma", tests);
 }

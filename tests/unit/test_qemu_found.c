@@ -163,8 +163,7 @@ int main(void)
 		{"BARs: 32 and 64 bits, ports", test_bars},
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {{.pName = "qemu found", .pTests = tests}, CU_SUITE_INFO_NULL};
 
 	signal(SIGPIPE, SIG_IGN);
-	return harness_run(suites);
+	return run_tests("qemu found", tests);
 }

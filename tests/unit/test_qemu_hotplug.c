@@ -105,8 +105,7 @@ int main(void)
 		{"a switch is removed", test_unplug_switch},
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {{.pName = "qemu hotplug", .pTests = tests}, CU_SUITE_INFO_NULL};
 
 	signal(SIGPIPE, SIG_IGN);
-	return harness_run(suites);
+	return run_tests("qemu hotplug", tests);
 }

@@ -189,8 +189,7 @@ int main(void)
 		{"MSI-X: many vectors, reset", test_many_vectors},
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {{.pName = "qemu irq", .pTests = tests}, CU_SUITE_INFO_NULL};
 
 	signal(SIGPIPE, SIG_IGN);
-	return harness_run(suites);
+	return run_tests("qemu irq", tests);
 }

@@ -347,8 +347,7 @@ int main(void)
 		{"start and stop", test_start_stop},
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {{.pName = "qemu life", .pTests = tests}, CU_SUITE_INFO_NULL};
 
 	signal(SIGPIPE, SIG_IGN);
-	return harness_run(suites);
+	return run_tests("qemu life", tests);
 }

@@ -333,8 +333,5 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {{"memory of QEMU", NULL, NULL, NULL, NULL, tests},
-				 CU_SUITE_INFO_NULL};
-
-	return harness_run(suites);
+	return run_tests("memory of QEMU", tests);
 }

@@ -15,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TEST_SECONDS 120
 #define NEAR_WRAP 0xfffffff0u
 
 static struct pcidipc_producer_ring p;
@@ -684,16 +683,8 @@ static CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static void restart_clock(void)
-{
-	alarm(TEST_SECONDS); /* a lost wake-up ends the program */
-}
-
 int main(void)
 {
-	CU_SuiteInfo suites[] = {{"ring", NULL, NULL, restart_clock, NULL, tests},
-				 CU_SUITE_INFO_NULL};
-
 	pcidipc_log_init("test_ring", 0);
-	return harness_run(suites);
+	return run_tests("ring", tests);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a driver's process is given, and what not. The driver is this program: --probe tells what it
  * sees, --stay lives until its channel's other end closes. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,6 @@
 #include "harness.h"
 
 #define NOBODY 65534u
-#define TEST_SECONDS 120
 #define PATIENCE_MS 60000 /* for what must happen */
 
 extern char **environ;
@@ -466,10 +465,6 @@ static CU_TestInfo tests[] = {
 
 int main(int argc, char **argv)
 {
-	CU_SuiteInfo suites[] = {
-		{"starting a driver", NULL, NULL, NULL, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
 
 	if (argc > 1 && !strcmp(argv[1], "--probe"))
 		return probe();
@@ -477,6 +472,5 @@ int main(int argc, char **argv)
 		return stay();
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
 		return 2;
-	alarm(TEST_SECONDS); /* a process that is never told that the other one runs */
-	return harness_run(suites);
+	return run_tests("starting a driver", tests);
 }

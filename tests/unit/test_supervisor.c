@@ -4,7 +4,7 @@
  * and is given up, and is tried again when somebody asks. The driver is this program, with --die:
  * it maps a pool, serves a disk and exits with status 3; with --stay it does not exit.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <pcidipc/disk.h>
 #include <sched.h>
@@ -17,7 +17,6 @@
 #include "core_rig.h"
 #include "harness.h"
 
-#define TEST_SECONDS 120
 #define MS 1000000u
 #define LIFE "camERdr" /* claim; attach, map, Enable; Reset, detach, release */
 
@@ -207,15 +206,10 @@ static CU_TestInfo tests[] = {
 
 int main(int argc, char **argv)
 {
-	CU_SuiteInfo suites[] = {
-		{"the life of a driver", NULL, NULL, NULL, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
 
 	if (argc > 1)
 		return drive(!strcmp(argv[1], "--stay"));
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
 		return 2;
-	alarm(TEST_SECONDS);
-	return harness_run(suites);
+	return run_tests("the life of a driver", tests);
 }

@@ -187,8 +187,6 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {{"threads", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
-
 	pcidipc_log_init("test_threads", 0);
-	return harness_run(suites);
+	return run_tests("threads", tests);
 }

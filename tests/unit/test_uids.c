@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Which user a driver gets. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <pcid/driver.h>
 #include <string.h>
 
@@ -90,10 +90,5 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {
-		{"users of drivers", NULL, NULL, NULL, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
-
-	return harness_run(suites);
+	return run_tests("users of drivers", tests);
 }

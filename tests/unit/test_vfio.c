@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The parts of the VFIO bus that need no VFIO: addresses, workers, the configuration's section. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <pcidipc/task.h>
 #include <ringabi/ring.h>
@@ -10,6 +10,7 @@
 
 #include "pcid/config.h"
 #include "pcid/vfio/vfio.h"
+#include "suites.h"
 
 #define MIB (1ull << 20)
 #define UNIT ((uint64_t)RINGABI_POOL_ALIGN)
@@ -244,17 +245,15 @@ static void test_config_wrong(void)
 
 int main(void)
 {
-	CU_pSuite suite;
+	CU_TestInfo tests[] = {
+		{"iova edges", test_iova_edges},
+		{"iova late reuse", test_iova_late_reuse},
+		{"iova random", test_iova_random},
+		{"workers", test_workers},
+		{"config", test_config},
+		{"config wrong", test_config_wrong},
+		CU_TEST_INFO_NULL,
+	};
 
-	CU_initialize_registry();
-	suite = CU_add_suite("vfio", NULL, NULL);
-	CU_ADD_TEST(suite, test_iova_edges);
-	CU_ADD_TEST(suite, test_iova_late_reuse);
-	CU_ADD_TEST(suite, test_iova_random);
-	CU_ADD_TEST(suite, test_workers);
-	CU_ADD_TEST(suite, test_config);
-	CU_ADD_TEST(suite, test_config_wrong);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	return CU_get_number_of_failures() ? 1 : 0;
+	return run_tests("vfio", tests);
 }

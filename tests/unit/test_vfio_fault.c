@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* Which lines of the kernel's log tell of DMA that the IOMMU refused, and which only look so. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "pcid/vfio/vfio.h"
+#include "suites.h"
 
 #define INTEL                                                                                     \
 	"DMAR: [DMA Write NO_PASID] Request device [00:05.0] fault addr 0x8000000 [fault reason " \
@@ -104,14 +105,6 @@ int main(void)
 		{"anything else", test_others},
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {{"faults", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
-	unsigned failures;
 
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return run_tests("faults", tests);
 }

@@ -5,7 +5,7 @@
  * there, and VFIO's ioctl is played by this test, which keeps the eventfds and signals them as the
  * device would. And an MSI-X table that is gone.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "pcid/vfio/vfio.h"
+#include "suites.h"
 
 #define CAP 0x50
 #define CONFIG_OFFSET 0x70000 /* in VFIO's device fd */
@@ -301,16 +302,14 @@ static void test_busy(void)
 
 int main(void)
 {
-	CU_pSuite suite;
+	CU_TestInfo tests[] = {
+		{"mask 64", test_mask_64},
+		{"mask 32", test_mask_32},
+		{"counts", test_counts},
+		{"busy", test_busy},
+		{"a table that is gone", test_table_gone},
+		CU_TEST_INFO_NULL,
+	};
 
-	CU_initialize_registry();
-	suite = CU_add_suite("VFIO: MSI with mask bits, a lost MSI-X table", NULL, NULL);
-	CU_ADD_TEST(suite, test_mask_64);
-	CU_ADD_TEST(suite, test_mask_32);
-	CU_ADD_TEST(suite, test_counts);
-	CU_ADD_TEST(suite, test_busy);
-	CU_ADD_TEST(suite, test_table_gone);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	return CU_get_number_of_failures() ? 1 : 0;
+	return run_tests("VFIO: MSI with mask bits, a lost MSI-X table", tests);
 }
