@@ -41,6 +41,8 @@
 #define RINGABI_BLOCK_ZEROES_WORK (1u << 4)
 #define RINGABI_BLOCK_NO_MEDIUM (1u << 5) /* bytes and block_bytes are 0 */
 #define RINGABI_BLOCK_ADMIN (1u << 6)	  /* this connection may use PASSTHROUGH */
+/* A restart of its driver may take the device's power, and its volatile cache with it. */
+#define RINGABI_BLOCK_CACHE_AT_RISK (1u << 7)
 
 struct ringabi_block_info {
 	__u64 bytes;	      /* size of the disk */

@@ -208,7 +208,7 @@ static uint32_t cache_flag(struct lun *lun, const struct scsi_mode *m)
 		return 0;
 	if (!lun->flush_probed)
 		probe_flush(lun, m->has_caching);
-	return lun->can_flush ? RINGABI_BLOCK_VOLATILE_CACHE : 0;
+	return lun->can_flush ? RINGABI_BLOCK_VOLATILE_CACHE | RINGABI_BLOCK_CACHE_AT_RISK : 0;
 }
 
 /* ---- all of it ---- */

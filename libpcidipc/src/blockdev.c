@@ -89,6 +89,38 @@ int pcidipc_blockdev_refresh(struct pcidipc_blockdev *dev)
 	return 0;
 }
 
+static bool same_disk(const struct ringabi_block_info *a, const struct ringabi_block_info *b)
+{
+	return !memcmp(a->id, b->id, sizeof(a->id)) && !strcmp(a->serial, b->serial) &&
+	       a->name_space == b->name_space && a->bytes == b->bytes &&
+	       a->block_bytes == b->block_bytes;
+}
+
+static int resume(struct pcidipc_consumer *consumer, void *arg)
+{
+	struct pcidipc_blockdev *dev = arg;
+	struct ringabi_block_info before = dev->info;
+	int ret = pcidipc_blockdev_refresh(dev);
+
+	(void)consumer;
+	if (ret)
+		return ret;
+	if (!same_disk(&before, &dev->info)) {
+		pcidipc_err(
+			"the disk's driver was restarted, and serves another disk now: %s %s, %llu "
+			"bytes; it was %s %s, %llu bytes",
+			dev->info.model, dev->info.serial, (unsigned long long)dev->info.bytes,
+			before.model, before.serial, (unsigned long long)before.bytes);
+		return -ENODEV;
+	}
+	return dev->info.flags & RINGABI_BLOCK_CACHE_AT_RISK ? PCIDIPC_CACHE_LOST : 0;
+}
+
+int pcidipc_blockdev_replay(struct pcidipc_blockdev *dev)
+{
+	return pcidipc_consumer_replay(dev->consumer, resume, dev);
+}
+
 int pcidipc_blockdev_health(struct pcidipc_blockdev *dev, struct ringabi_block_health *health)
 {
 	return ask(dev, RINGABI_BLOCK_HEALTH, HEALTH_OFFSET, health, sizeof(*health));

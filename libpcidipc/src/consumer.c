@@ -138,7 +138,10 @@ static bool take_from_ring(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 		return false;
 	probe_reap(c, cqe->user_data, cqe->res);
 	pcidipc_ring_cqe_seen(&c->ring);
-	return true;
+	if (!c->replay || (c->reconnecting && !replay_names(cqe)) || replay_take(c->replay, cqe))
+		return true;
+	refuse_cqe(c, cqe);
+	return false;
 }
 
 static bool take_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
@@ -147,7 +150,7 @@ static bool take_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 }
 
 /* Keep what the producer has published, for later. */
-static void drain(struct pcidipc_consumer *c)
+void consumer_drain(struct pcidipc_consumer *c)
 {
 	struct pcidipc_cqe cqe;
 
@@ -159,6 +162,8 @@ void consumer_publish(struct pcidipc_consumer *c)
 {
 	if (!c->ring.map.shared)
 		return; /* connecting again has failed */
+	if (c->replay && !c->reconnecting)
+		consumer_keep_requests(c);
 	if (c->ring.sqe_tail != c->ring.sq_tail)
 		probe_submit(c, c->ring.sq_tail, c->ring.sqe_tail);
 	if (!pcidipc_ring_publish_sq(&c->ring))
@@ -223,13 +228,27 @@ int pcidipc_consumer_reap(struct pcidipc_consumer *c)
 	return n ? n : c->error;
 }
 
+/* Outside a loop: until it is known how the producer ended. */
+static void recover_blocking(struct pcidipc_consumer *c)
+{
+	while (!consumer_recover_step(c))
+		consumer_wait_readable(c->successor, RECOVER_STEP_NS);
+	consumer_fail(c, c->lost_error);
+}
+
 /* ---- as liburing ---- */
+
+/* One more than is handed out and not yet kept. */
+static bool can_keep(const struct pcidipc_consumer *c)
+{
+	return c->reconnecting || replay_room(c->replay) > c->ring.sqe_tail - c->kept_tail;
+}
 
 struct io_uring_sqe *pcidipc_get_sqe(struct pcidipc_consumer *c)
 {
 	struct io_uring_sqe *sqe;
 
-	if (c->error || c->lost_producer)
+	if (c->error || c->lost_producer || (c->replay && !can_keep(c)))
 		return NULL;
 	sqe = pcidipc_ring_get_sqe(&c->ring);
 	if (sqe)
@@ -246,6 +265,8 @@ int pcidipc_submit(struct pcidipc_consumer *c)
 {
 	if (!c->error && !c->lost_producer)
 		consumer_publish(c);
+	else if (c->replay && !c->loop && !c->error)
+		recover_blocking(c);
 	return check_ring(c);
 }
 
@@ -334,13 +355,6 @@ static bool ring_ready(void *arg)
 	return pcidipc_consumer_ring_ready(&c->ring);
 }
 
-static void recover_blocking(struct pcidipc_consumer *c)
-{
-	while (!consumer_recover_step(c))
-		consumer_wait_readable(c->successor, RECOVER_STEP_NS);
-	consumer_fail(c, c->lost_error);
-}
-
 /* Until there is a CQE, or the channel says something. Runs no callback. */
 void consumer_wait(struct pcidipc_consumer *c)
 {
@@ -384,6 +398,15 @@ static void call_done(struct pcidipc_op *op, const struct pcidipc_cqe *cqe)
 	pcidipc_post(&call->done, cqe->res);
 }
 
+/* The connection has ended, which completes a call: but not while it is made again. */
+static void abandon_call(struct pcidipc_consumer *c, struct call *call)
+{
+	if (call->done.done)
+		return;
+	take_op(c, call->op.slot);
+	call->cqe.res = c->error;
+}
+
 /* Reap this call's CQE only; what else comes is kept. */
 static void block_for_call(struct pcidipc_consumer *c, struct call *call, uint64_t user_data)
 {
@@ -391,8 +414,10 @@ static void block_for_call(struct pcidipc_consumer *c, struct call *call, uint64
 
 	while (!call->done.done) {
 		if (!take_from_ring(c, &cqe)) {
-			if (check_ring(c))
-				return; /* consumer_fail has completed the call */
+			if (check_ring(c)) {
+				abandon_call(c, call);
+				return;
+			}
 			consumer_wait(c);
 		} else if (cqe.user_data == user_data && find_op(c, &cqe)) {
 			call->cqe = cqe;
@@ -418,7 +443,7 @@ static struct io_uring_sqe *wait_for_sqe(struct pcidipc_consumer *c, bool task)
 		else
 			sched_yield(); /* the producer frees SQ space as soon as it runs */
 		if (!task && !c->lost_producer) {
-			drain(c); /* the producer may wait for CQ slots */
+			consumer_drain(c); /* the producer may wait for CQ slots */
 			consumer_read_channel(c);
 		}
 	}
@@ -428,7 +453,7 @@ static struct io_uring_sqe *wait_for_sqe(struct pcidipc_consumer *c, bool task)
 int pcidipc_call(struct pcidipc_consumer *c, const struct io_uring_sqe *request,
 		 struct pcidipc_cqe *cqe)
 {
-	bool task = c->loop && pcidipc_in_task();
+	bool task = c->loop && !c->reconnecting && pcidipc_in_task();
 	struct call call = {.op.done = call_done};
 	struct io_uring_sqe *sqe = wait_for_sqe(c, task);
 	int ret;
@@ -470,8 +495,10 @@ static void complete_all(struct pcidipc_consumer *c, int error)
 
 static void finish_failure(struct pcidipc_consumer *c, int error)
 {
+	if (c->replay)
+		replay_forget(c->replay);
 	c->error = error;
-	pcidipc_timer_cancel(&c->retry);
+	pcidipc_watch_remove(&c->watch);
 	consumer_fail_asks(c, error);
 	sort_backlog(c);
 	complete_all(c, error);
@@ -481,12 +508,36 @@ static void finish_failure(struct pcidipc_consumer *c, int error)
 		c->lost(c, error, c->lost_arg);
 }
 
+static void recover_later(struct pcidipc_timer *timer);
+
+static void begin_recovery(struct pcidipc_consumer *c, int error)
+{
+	pcidipc_watch_remove(&c->watch);
+	consumer_recover_start(c, error);
+	if (c->loop)
+		pcidipc_timer_set(c->loop, &c->retry, 0, recover_later);
+}
+
+/* It is known how the producer ended, and whether it has a successor to go on with. */
+static void recovered(struct pcidipc_consumer *c)
+{
+	int ret = c->lost_error;
+
+	pcidipc_timer_cancel(&c->retry);
+	if (c->replay && c->successor_ready && ret == -ENOTCONN)
+		ret = consumer_resume(c);
+	if (ret == -EAGAIN)
+		begin_recovery(c, -ENOTCONN);
+	else if (ret)
+		finish_failure(c, ret);
+}
+
 static void recover_later(struct pcidipc_timer *timer)
 {
 	struct pcidipc_consumer *c = pcidipc_container_of(timer, struct pcidipc_consumer, retry);
 
 	if (consumer_recover_step(c))
-		finish_failure(c, c->lost_error);
+		recovered(c);
 	else
 		pcidipc_timer_set(c->loop, timer, RECOVER_STEP_NS, recover_later);
 }
@@ -500,17 +551,18 @@ void consumer_fail(struct pcidipc_consumer *c, int error)
 {
 	if (c->error)
 		return;
-	if (!c->lost_producer) {
-		pcidipc_watch_remove(&c->watch);
-		drain(c); /* what it published before it died counts */
-		if ((c->path && c->slots) || c->warden) {
-			consumer_recover_start(c, error);
-			if (c->loop)
-				pcidipc_timer_set(c->loop, &c->retry, 0, recover_later);
-			return;
-		}
+	if (c->reconnecting) {
+		c->error = error; /* whoever connects again sees it */
+		consumer_fail_asks(c, error);
+	} else if (c->lost_producer) {
+		recovered(c);
+	} else {
+		consumer_drain(c); /* what it published before it died counts */
+		if ((c->path && c->slots) || c->warden)
+			begin_recovery(c, error);
+		else
+			finish_failure(c, error);
 	}
-	finish_failure(c, error);
 }
 
 void pcidipc_consumer_close(struct pcidipc_consumer *c)

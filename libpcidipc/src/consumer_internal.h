@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* What the parts of the consumer share: consumer_make.c, consumer.c (at work), consumer_loop.c,
- * handshake.c (channel), recover.c (a lost producer). */
+ * handshake.c (channel), recover.c (a lost producer), reconnect.c (its successor). */
 #ifndef CONSUMER_INTERNAL_H
 #define CONSUMER_INTERNAL_H
 
 #include <pcidipc/consumer.h>
 #include <pcidipc/task.h>
 
+#include "replay.h"
 #include "spin.h"
 
 /* user_data of operations: 0xff, a generation, a slot. */
@@ -96,6 +97,13 @@ struct pcidipc_consumer {
 	 * have lost was stopped. NULL: nobody does. */
 	struct pcidipc_consumer *warden;
 
+	/* Of a connection that goes on with its producer's successor (reconnect.c); else NULL. */
+	struct replay *replay;
+	uint32_t kept_tail; /* SQEs of this ring that are in it */
+	bool reconnecting;  /* a failure now is the caller's to deal with */
+	int (*resume)(struct pcidipc_consumer *, void *arg);
+	void *resume_arg;
+
 	struct attached_pool pools[RINGABI_MAX_POOLS];
 	struct pcidipc_consumer_stats stats;
 
@@ -115,6 +123,8 @@ int consumer_attach_ring(struct pcidipc_consumer *c);
 int consumer_wait_readable(int fd, uint64_t ns);
 void consumer_read_channel(struct pcidipc_consumer *c);
 void consumer_deliver_kept(struct pcidipc_consumer *c);
+int consumer_send_pool(struct pcidipc_consumer *c, uint32_t index, int fd, uint64_t bytes,
+		       uint64_t *iova);
 void consumer_fail_asks(struct pcidipc_consumer *c, int error);
 
 /* consumer_make.c */
@@ -122,8 +132,15 @@ void consumer_free(struct pcidipc_consumer *c);
 
 /* consumer.c */
 void consumer_publish(struct pcidipc_consumer *c);
+void consumer_drain(struct pcidipc_consumer *c);
 void consumer_fail(struct pcidipc_consumer *c, int error);
 void consumer_wait(struct pcidipc_consumer *c);
+
+/* reconnect.c */
+void consumer_keep_requests(struct pcidipc_consumer *c);
+/* The successor is there, and goes on with what the producer was lost with: 0, or how the
+ * connection ends; -EAGAIN: the successor was lost as well. */
+int consumer_resume(struct pcidipc_consumer *c);
 
 /* recover.c: the producer is gone. Returns true once its function is known to be reset. */
 void consumer_recover_start(struct pcidipc_consumer *c, int error);

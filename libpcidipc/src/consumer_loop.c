@@ -42,7 +42,8 @@ static void disarm_consumer(struct pcidipc_poller *poller)
 {
 	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
 
-	pcidipc_clear_need_wakeup(&c->ring.map.shared->consumer_need_wakeup);
+	if (c->ring.map.shared)
+		pcidipc_clear_need_wakeup(&c->ring.map.shared->consumer_need_wakeup);
 }
 
 static void channel_ready(struct pcidipc_watch *watch, unsigned events)

@@ -47,6 +47,7 @@ void consumer_free(struct pcidipc_consumer *c)
 	consumer_deliver_kept(c);
 	free(c->slots);
 	free(c->backlog);
+	replay_free(c->replay);
 	free(c->path);
 	free(c);
 }

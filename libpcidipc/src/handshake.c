@@ -342,8 +342,8 @@ static int free_pool_index(struct pcidipc_consumer *c)
 	return -ENOSPC;
 }
 
-static int send_pool(struct pcidipc_consumer *c, uint32_t index, int fd, uint64_t bytes,
-		     uint64_t *iova)
+int consumer_send_pool(struct pcidipc_consumer *c, uint32_t index, int fd, uint64_t bytes,
+		       uint64_t *iova)
 {
 	struct ringabi_attach_pool request = {
 		.msg = {.type = RINGABI_MSG_ATTACH_POOL, .size = sizeof(request)},
@@ -372,7 +372,9 @@ int pcidipc_consumer_attach_pool_fd(struct pcidipc_consumer *c, int fd, uint64_t
 	if (c->pools[i].fd < 0)
 		return -errno;
 	c->pools[i].bytes = bytes;
-	ret = send_pool(c, (uint32_t)i, fd, bytes, iova);
+	ret = consumer_send_pool(c, (uint32_t)i, fd, bytes, iova);
+	if (ret == -ENOTCONN && c->replay && !c->error)
+		ret = 0; /* asked again, with all that were attached, of the successor */
 	if (ret) {
 		close(c->pools[i].fd);
 		c->pools[i].fd = -1;
@@ -404,64 +406,5 @@ int pcidipc_consumer_detach_pool(struct pcidipc_consumer *c, uint16_t index)
 		return ret;
 	close(c->pools[index].fd);
 	c->pools[index].fd = -1;
-	return ret;
-}
-
-/* After a reconnect: the same pools under the same indices. */
-static int attach_pools_again(struct pcidipc_consumer *c)
-{
-	for (uint32_t i = 0; i < RINGABI_MAX_POOLS; i++) {
-		int ret;
-
-		if (c->pools[i].fd < 0)
-			continue;
-		ret = send_pool(c, i, c->pools[i].fd, c->pools[i].bytes, NULL);
-		if (ret)
-			return ret;
-	}
-	return 0;
-}
-
-static int connect_patiently(const char *path)
-{
-	int fd;
-
-	while ((fd = pcidipc_channel_connect(path)) == -EAGAIN)
-		usleep(10000); /* the backlog of a driver that is being restarted is full */
-	return fd;
-}
-
-int pcidipc_consumer_reconnect(struct pcidipc_consumer *c)
-{
-	int ret;
-
-	if (!c->path)
-		return -EOPNOTSUPP;
-	if (!c->error)
-		return 0;
-	c->removed = false;
-	pcidipc_watch_remove(&c->watch);
-	close(c->channel);
-	c->channel = c->successor;
-	c->successor = -1;
-	pcidipc_consumer_ring_unmap(&c->ring);
-	c->error = 0;
-	c->lost_producer = false;
-	if (c->successor_ready) {
-		c->generation = c->successor_generation;
-		ret = consumer_attach_ring(c);
-	} else {
-		if (c->channel >= 0)
-			close(c->channel);
-		c->channel = connect_patiently(c->path);
-		ret = c->channel < 0 ? c->channel : consumer_setup(c, c->channel);
-	}
-	c->successor_ready = false;
-	if (!ret)
-		ret = attach_pools_again(c);
-	if (ret)
-		c->error = ret;
-	else if (c->loop)
-		ret = pcidipc_consumer_attach_loop(c, c->loop, c->lost, c->lost_arg);
 	return ret;
 }

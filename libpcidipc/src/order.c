@@ -7,11 +7,11 @@
  */
 #include <pcidipc/log.h>
 
+#include "chain.h"
 #include "probes.h"
 #include "scheme_internal.h"
 
-#define LINKS (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
-#define KNOWN_FLAGS (LINKS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS | IOSQE_ASYNC)
+#define KNOWN_FLAGS (CHAIN_LINKS | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS | IOSQE_ASYNC)
 
 static void push(struct pcidipc_request **first, struct pcidipc_request **last,
 		 struct pcidipc_request *rq)
@@ -102,7 +102,7 @@ static void admit(struct pcidipc_session *s, struct pcidipc_request *rq)
 		s->link_drain = rq->sqe.flags & IOSQE_IO_DRAIN;
 		begin(s, rq);
 	}
-	s->link_open = rq->sqe.flags & LINKS;
+	s->link_open = rq->sqe.flags & CHAIN_LINKS;
 	s->link_prev = s->link_open ? rq : NULL;
 }
 
@@ -180,21 +180,10 @@ void order_pump(struct pcidipc_session *s)
 
 /* ---- completing ---- */
 
-static bool breaks_chain(const struct pcidipc_request *rq, int32_t res)
-{
-	if (rq->sqe.flags & IOSQE_IO_HARDLINK)
-		return false;
-	if (res < 0)
-		return true;
-	return (rq->sqe.opcode == IORING_OP_READ_FIXED ||
-		rq->sqe.opcode == IORING_OP_WRITE_FIXED) &&
-	       (uint32_t)res != rq->sqe.len;
-}
-
 static void advance_chain(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t res)
 {
 	struct pcidipc_request *next = rq->chain;
-	bool broken = breaks_chain(rq, res) || (rq->flags & REQUEST_CANCELED);
+	bool broken = chain_breaks(&rq->sqe, res) || (rq->flags & REQUEST_CANCELED);
 	/* As in Linux: when the member that failed was to be silent, so are those canceled with it.
 	 */
 	bool skip = broken && (rq->flags & (REQUEST_SKIP | REQUEST_SKIP_ALWAYS));

@@ -48,6 +48,8 @@ int disk_open(const struct ctl *ctl, uint32_t open_flags, unsigned depth,
 	int error = pcidipc_blockdev_open(ctl->args[0], open_flags, depth, dev);
 
 	if (!error)
+		error = pcidipc_blockdev_replay(*dev);
+	if (!error)
 		return CTL_OK;
 	if (error == -ENOENT)
 		return ctl_fail(

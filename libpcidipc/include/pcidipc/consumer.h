@@ -83,6 +83,28 @@ uint64_t pcidipc_consumer_generation(const struct pcidipc_consumer *consumer);
  */
 int pcidipc_consumer_reconnect(struct pcidipc_consumer *consumer);
 
+/* What `resume` says of a device whose volatile cache may be lost. */
+#define PCIDIPC_CACHE_LOST 1
+
+/*
+ * From now on the connection outlives its producer. When that dies, requests stay in flight; once a
+ * successor is there (its function was reset before), the connection is made again with the same
+ * pools, `resume` (may be NULL) is called, and what had no CQE is made again in the order of
+ * submission, with its links and drains: READ, WRITE, FSYNC, FALLOCATE, NOP and the detaching of
+ * pools. Any other request gets -EIO. `lost` is called only when there is no successor.
+ *
+ * `resume` may ask with pcidipc_call (which then blocks, in a loop too); it returns 0,
+ * PCIDIPC_CACHE_LOST (the next FSYNC gets -EIO once, if anything was acknowledged that none has
+ * covered), or an error, with which the connection ends.
+ *
+ * A request with CQE_SKIP_SUCCESS gets -EINVAL, unless another one of its chain comes behind it: it
+ * could not be told from a lost one. An SQE must be filled in before the next call but get_sqe: it
+ * may be another ring's afterwards. A cancel finds the oldest request with its user_data, with
+ * CANCEL_ALL too. -EBUSY: something is in flight. -EOPNOTSUPP: it was adopted.
+ */
+int pcidipc_consumer_replay(struct pcidipc_consumer *consumer,
+			    int (*resume)(struct pcidipc_consumer *consumer, void *arg), void *arg);
+
 /* ---- pools ---- */
 
 /* Give the producer access to the pool; *index is what goes into sqe->buf_index. Blocks, or awaits
@@ -147,8 +169,10 @@ int pcidipc_consumer_ask(struct pcidipc_consumer *consumer, struct ringabi_msg *
 struct pcidipc_consumer_stats {
 	uint64_t sqes;
 	uint64_t cqes;
-	uint64_t wakes;	 /* sent */
-	uint64_t sleeps; /* of this side */
+	uint64_t wakes;	   /* sent */
+	uint64_t sleeps;   /* of this side */
+	uint64_t replays;  /* successors it went on with */
+	uint64_t replayed; /* requests made again */
 };
 void pcidipc_consumer_stats(const struct pcidipc_consumer *consumer,
 			    struct pcidipc_consumer_stats *stats);

@@ -21,6 +21,14 @@ int pcidipc_blockdev_open(const char *name, uint32_t open_flags, uint32_t depth,
 			  struct pcidipc_blockdev **dev);
 /* As pcidipc_consumer_close. */
 void pcidipc_blockdev_close(struct pcidipc_blockdev *dev);
+/*
+ * Outlive the disk's driver (pcidipc_consumer_replay has the terms; call it before the first
+ * request of one's own): requests in flight when it dies are made again with its successor, if the
+ * disk is still the same one by its identity, serial number, size and blocks; else they get
+ * -ENODEV. Where acknowledged writes may have been lost in the device's cache, the next FSYNC gets
+ * -EIO.
+ */
+int pcidipc_blockdev_replay(struct pcidipc_blockdev *dev);
 /* Its connection, which stays the disk's: to attach pools to, and to submit requests. */
 struct pcidipc_consumer *pcidipc_blockdev_consumer(struct pcidipc_blockdev *dev);
 /* As read at open, or by pcidipc_blockdev_refresh. */

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/* The log of requests without a CQE (replay.h). */
+#include "replay.h"
+
+#include <errno.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chain.h"
+
+#define TAG (0xfeull << 56)
+#define TAG_MASK (0xffull << 56)
+#define NONE UINT32_MAX
+#define NOT_IMPLEMENTED 0xff /* an opcode: whoever gets it does nothing, and says so */
+
+struct entry {
+	struct io_uring_sqe sqe; /* with the program's user_data */
+	uint32_t generation;	 /* 24 bits: a CQE that comes twice is noticed */
+	uint32_t prev, next;	 /* in the order of submission; next of a free one */
+	uint64_t chain;		 /* 0: none. Members stand side by side */
+	uint64_t acked;		 /* an FSYNC's: the writes that it covers */
+	int override;		 /* its result, where it is not the producer's to say; 0: it is */
+	bool used;
+	bool broken; /* a member before it has failed */
+};
+
+struct replay {
+	struct entry *entries;
+	uint32_t nentries, nused;
+	uint32_t free, first, last;
+	uint64_t chain, last_chain; /* the one that the next SQE belongs to, 0: none */
+	bool silent_chain;	    /* it has failed at a member that was to be silent */
+	uint64_t acked, flushed;    /* writes, counted: acknowledged, and of those on the medium */
+	bool cache_lost;
+	uint32_t cursor; /* of replay_next */
+};
+
+static void clear(struct replay *r)
+{
+	for (uint32_t i = 0; i < r->nentries; i++) {
+		r->entries[i].next = i + 1 < r->nentries ? i + 1 : NONE;
+		r->entries[i].used = false;
+		r->entries[i].generation++;
+	}
+	r->nused = r->free = 0;
+	r->chain = 0;
+	r->first = r->last = r->cursor = NONE;
+	r->silent_chain = false;
+}
+
+struct replay *replay_create(uint32_t entries)
+{
+	struct replay *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->entries = calloc(entries, sizeof(*r->entries));
+	if (!r->entries) {
+		free(r);
+		return NULL;
+	}
+	r->nentries = entries;
+	clear(r);
+	return r;
+}
+
+void replay_free(struct replay *r)
+{
+	if (r)
+		free(r->entries);
+	free(r);
+}
+
+void replay_forget(struct replay *r)
+{
+	clear(r);
+	r->acked = r->flushed = 0;
+	r->cache_lost = false;
+}
+
+uint32_t replay_room(const struct replay *r)
+{
+	return r->nentries - r->nused;
+}
+
+static uint64_t tag_of(const struct replay *r, uint32_t i)
+{
+	return TAG | (uint64_t)(r->entries[i].generation & 0xffffff) << 32 | i;
+}
+
+bool replay_names(const struct pcidipc_cqe *cqe)
+{
+	return (cqe->user_data & TAG_MASK) == TAG;
+}
+
+/* ---- keeping ---- */
+
+static uint32_t append(struct replay *r)
+{
+	uint32_t i = r->free;
+	struct entry *e = &r->entries[i];
+
+	r->free = e->next;
+	r->nused++;
+	*e = (struct entry){
+		.generation = e->generation, .prev = r->last, .next = NONE, .used = true};
+	if (r->last != NONE)
+		r->entries[r->last].next = i;
+	else
+		r->first = i;
+	r->last = i;
+	return i;
+}
+
+static void retire(struct replay *r, uint32_t i)
+{
+	struct entry *e = &r->entries[i];
+
+	if (e->prev != NONE)
+		r->entries[e->prev].next = e->next;
+	else
+		r->first = e->next;
+	if (e->next != NONE)
+		r->entries[e->next].prev = e->prev;
+	else
+		r->last = e->prev;
+	if (r->cursor == i)
+		r->cursor = e->next;
+	e->used = false;
+	e->generation++;
+	e->next = r->free;
+	r->free = i;
+	r->nused--;
+}
+
+/* Its entry stands for the program's user_data in the producer's hands, so a cancel names that. */
+static void aim_cancel(const struct replay *r, struct io_uring_sqe *sqe)
+{
+	if (sqe->cancel_flags & IORING_ASYNC_CANCEL_ANY)
+		return;
+	for (uint32_t i = r->first; i != NONE; i = r->entries[i].next)
+		if (r->entries[i].sqe.user_data == sqe->addr) {
+			sqe->addr = tag_of(r, i);
+			return;
+		}
+}
+
+/* Nobody shall perform it: its CQE comes in its turn, and ends the chain behind it, as any failure.
+ */
+static void poison(struct io_uring_sqe *sqe)
+{
+	sqe->opcode = NOT_IMPLEMENTED;
+	sqe->flags &= (uint8_t)~IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/* One that reports nothing could not be told from one that got lost: but for a chain's last, whose
+ * CQE speaks for all before it. */
+static int refusal(struct replay *r, const struct io_uring_sqe *sqe)
+{
+	if ((sqe->flags & IOSQE_CQE_SKIP_SUCCESS) && !(sqe->flags & CHAIN_LINKS))
+		return -EINVAL;
+	if (sqe->opcode == IORING_OP_FSYNC && r->cache_lost) {
+		r->cache_lost = false;
+		return -EIO;
+	}
+	return 0;
+}
+
+void replay_keep(struct replay *r, struct io_uring_sqe *sqe)
+{
+	uint32_t i = append(r);
+	struct entry *e = &r->entries[i];
+	bool linked = sqe->flags & CHAIN_LINKS;
+
+	e->sqe = *sqe;
+	e->chain = r->chain;
+	e->acked = r->acked;
+	if (linked && !r->chain) {
+		e->chain = r->chain = ++r->last_chain;
+		r->silent_chain = false;
+	}
+	sqe->user_data = tag_of(r, i);
+	if (e->chain && r->silent_chain) {
+		retire(r, i); /* canceled, and nothing will be said of it */
+	} else {
+		e->override = refusal(r, sqe);
+		if (e->override)
+			poison(sqe);
+		else if (sqe->opcode == IORING_OP_ASYNC_CANCEL)
+			aim_cancel(r, sqe);
+	}
+	if (!linked)
+		r->chain = 0;
+}
+
+/* ---- completions ---- */
+
+static void note_result(struct replay *r, const struct entry *e, int res)
+{
+	switch (e->sqe.opcode) {
+	case IORING_OP_WRITE_FIXED:
+	case IORING_OP_WRITEV:
+		r->acked += res >= 0 && !(e->sqe.rw_flags & RWF_DSYNC);
+		break;
+	case IORING_OP_FALLOCATE:
+		r->acked += res >= 0;
+		break;
+	case IORING_OP_FSYNC:
+		if (!res && e->acked > r->flushed)
+			r->flushed = e->acked;
+		break;
+	}
+}
+
+static bool same_chain(const struct replay *r, uint32_t i, uint64_t chain)
+{
+	return i != NONE && chain && r->entries[i].chain == chain;
+}
+
+/* Those before it have been silent: they are done, or it would not have had its turn. */
+static void retire_before(struct replay *r, uint32_t i)
+{
+	while (same_chain(r, r->entries[i].prev, r->entries[i].chain))
+		retire(r, r->entries[i].prev);
+}
+
+/* As in Linux: when the member that failed was to be silent, so are those canceled with it. */
+static void chain_failed(struct replay *r, uint32_t i)
+{
+	struct entry *e = &r->entries[i];
+	bool silent = e->sqe.flags & IOSQE_CQE_SKIP_SUCCESS;
+
+	if (silent && e->chain == r->chain)
+		r->silent_chain = true;
+	while (silent && same_chain(r, e->next, e->chain))
+		retire(r, e->next);
+	for (uint32_t j = e->next; same_chain(r, j, e->chain); j = r->entries[j].next)
+		r->entries[j].broken = true;
+}
+
+bool replay_take(struct replay *r, struct pcidipc_cqe *cqe)
+{
+	uint32_t i = (uint32_t)cqe->user_data;
+	struct entry *e;
+
+	if (i >= r->nentries || !r->entries[i].used || tag_of(r, i) != cqe->user_data)
+		return false;
+	e = &r->entries[i];
+	if (e->override)
+		cqe->res = e->override;
+	cqe->user_data = e->sqe.user_data;
+	note_result(r, e, cqe->res);
+	retire_before(r, i);
+	if (e->chain && (cqe->res == -ECANCELED || chain_breaks(&e->sqe, cqe->res)))
+		chain_failed(r, i);
+	retire(r, i);
+	return true;
+}
+
+/* ---- again ---- */
+
+void replay_begin(struct replay *r, bool cache_lost)
+{
+	r->cursor = r->first;
+	if (!cache_lost)
+		return;
+	r->cache_lost |= r->acked != r->flushed;
+	r->flushed = r->acked;
+}
+
+/* What has the same effect when it is done twice. A pool that is detached twice was attached anew
+ * between. */
+static bool repeatable(const struct io_uring_sqe *sqe)
+{
+	switch (sqe->opcode) {
+	case IORING_OP_NOP:
+	case IORING_OP_READ_FIXED:
+	case IORING_OP_WRITE_FIXED:
+	case IORING_OP_READV:
+	case IORING_OP_WRITEV:
+	case IORING_OP_FSYNC:
+	case IORING_OP_FALLOCATE:
+		return true;
+	case IORING_OP_URING_CMD:
+		return sqe->cmd_op == RINGABI_CMD_POOL_DETACH;
+	default:
+		return false;
+	}
+}
+
+bool replay_next(struct replay *r, struct io_uring_sqe *sqe)
+{
+	uint32_t i = r->cursor;
+	struct entry *e;
+
+	if (i == NONE)
+		return false;
+	e = &r->entries[i];
+	r->cursor = e->next;
+	*sqe = e->sqe;
+	sqe->user_data = tag_of(r, i);
+	if (!e->override)
+		e->override = e->broken ? -ECANCELED : repeatable(sqe) ? refusal(r, sqe) : -EIO;
+	if (e->override)
+		poison(sqe);
+	return true;
+}
