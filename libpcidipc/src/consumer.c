@@ -238,17 +238,18 @@ static void recover_blocking(struct pcidipc_consumer *c)
 
 /* ---- as liburing ---- */
 
-/* One more than is handed out and not yet kept. */
-static bool can_keep(const struct pcidipc_consumer *c)
+/* Beside those that are handed out and not yet kept. */
+static uint32_t room_to_keep(const struct pcidipc_consumer *c)
 {
-	return c->reconnecting || replay_room(c->replay) > c->ring.sqe_tail - c->kept_tail;
+	return c->reconnecting ? UINT32_MAX
+			       : replay_room(c->replay) - (c->ring.sqe_tail - c->kept_tail);
 }
 
 struct io_uring_sqe *pcidipc_get_sqe(struct pcidipc_consumer *c)
 {
 	struct io_uring_sqe *sqe;
 
-	if (c->error || c->lost_producer || (c->replay && !can_keep(c)))
+	if (c->error || c->lost_producer || (c->replay && !room_to_keep(c)))
 		return NULL;
 	sqe = pcidipc_ring_get_sqe(&c->ring);
 	if (sqe)
@@ -258,7 +259,9 @@ struct io_uring_sqe *pcidipc_get_sqe(struct pcidipc_consumer *c)
 
 uint32_t pcidipc_sq_space(struct pcidipc_consumer *c)
 {
-	return c->error || c->lost_producer ? 0 : pcidipc_ring_sq_space(&c->ring);
+	uint32_t space = c->error || c->lost_producer ? 0 : pcidipc_ring_sq_space(&c->ring);
+
+	return c->replay && room_to_keep(c) < space ? room_to_keep(c) : space;
 }
 
 int pcidipc_submit(struct pcidipc_consumer *c)

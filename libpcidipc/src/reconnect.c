@@ -88,47 +88,41 @@ void consumer_keep_requests(struct pcidipc_consumer *c)
 {
 	struct pcidipc_consumer_ring *ring = &c->ring;
 
-	for (; c->kept_tail != ring->sqe_tail; c->kept_tail++)
-		replay_keep(c->replay, &ring->map.sqes[c->kept_tail & (ring->map.sq_entries - 1)]);
+	while (c->kept_tail != ring->sqe_tail) {
+		uint32_t i = c->kept_tail++ & (ring->map.sq_entries - 1);
+
+		replay_keep(c->replay, &ring->map.sqes[i], c->kept_tail == ring->sqe_tail);
+	}
 }
 
 /* Is it the same disk, and has its cache lived through it? */
 static int ask_resume(struct pcidipc_consumer *c)
 {
-	int ret = c->resume ? c->resume(c, c->resume_arg) : 0;
-
-	c->kept_tail = c->ring.sqe_tail; /* its questions are not to be asked again */
-	return ret;
+	return c->resume ? c->resume(c, c->resume_arg) : 0;
 }
 
 /* All of them have room: what is in flight has a place in the SQ or the CQ. But for silent members
  * of chains, and a producer that is slow to take them, for whom we wait. */
-static struct io_uring_sqe *wait_for_room(struct pcidipc_consumer *c)
+static bool wait_for_room(struct pcidipc_consumer *c, uint32_t n)
 {
-	struct io_uring_sqe *sqe;
-
-	while (!(sqe = pcidipc_ring_get_sqe(&c->ring)) && !c->error && !c->ring.error) {
+	while (pcidipc_ring_sq_space(&c->ring) < n) {
+		if (c->error || c->ring.error)
+			return false;
 		consumer_publish(c);
 		consumer_drain(c);
 		consumer_read_channel(c);
 		sched_yield();
 	}
-	return sqe;
+	return true;
 }
 
 static unsigned replay_all(struct pcidipc_consumer *c)
 {
-	struct io_uring_sqe again, *sqe;
-	unsigned n = 0;
+	unsigned n = 0, chain;
 
-	while (replay_next(c->replay, &again)) {
-		sqe = wait_for_room(c);
-		if (!sqe)
-			break;
-		*sqe = again;
-		n++;
-	}
-	c->kept_tail = c->ring.sqe_tail;
+	while ((chain = replay_chain(c->replay)) && wait_for_room(c, chain))
+		for (n += chain; chain; chain--)
+			replay_next(c->replay, pcidipc_ring_get_sqe(&c->ring));
 	return n;
 }
 
@@ -164,6 +158,8 @@ int consumer_resume(struct pcidipc_consumer *c)
 	c->reconnecting = true;
 	ret = resume(c);
 	c->reconnecting = false;
+	c->kept_tail =
+		c->ring.sqe_tail; /* what it asked, and what it made again, is not kept anew */
 	lost = c->error == -ENOTCONN;
 	c->error = 0;
 	if (!ret && c->loop && c->backlog_head != c->backlog_tail)

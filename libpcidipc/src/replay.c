@@ -30,7 +30,6 @@ struct replay {
 	uint32_t nentries, nused;
 	uint32_t free, first, last;
 	uint64_t chain, last_chain; /* the one that the next SQE belongs to, 0: none */
-	bool silent_chain;	    /* it has failed at a member that was to be silent */
 	uint64_t acked, flushed;    /* writes, counted: acknowledged, and of those on the medium */
 	bool cache_lost;
 	uint32_t cursor; /* of replay_next */
@@ -46,7 +45,6 @@ static void clear(struct replay *r)
 	r->nused = r->free = 0;
 	r->chain = 0;
 	r->first = r->last = r->cursor = NONE;
-	r->silent_chain = false;
 }
 
 struct replay *replay_create(uint32_t entries)
@@ -167,31 +165,26 @@ static int refusal(struct replay *r, const struct io_uring_sqe *sqe)
 	return 0;
 }
 
-void replay_keep(struct replay *r, struct io_uring_sqe *sqe)
+void replay_keep(struct replay *r, struct io_uring_sqe *sqe, bool last)
 {
 	uint32_t i = append(r);
 	struct entry *e = &r->entries[i];
-	bool linked = sqe->flags & CHAIN_LINKS;
 
+	if (last)
+		sqe->flags &= (uint8_t)~CHAIN_LINKS;
 	e->sqe = *sqe;
+	if ((e->sqe.flags & CHAIN_LINKS) && !r->chain)
+		r->chain = ++r->last_chain;
 	e->chain = r->chain;
-	e->acked = r->acked;
-	if (linked && !r->chain) {
-		e->chain = r->chain = ++r->last_chain;
-		r->silent_chain = false;
-	}
-	sqe->user_data = tag_of(r, i);
-	if (e->chain && r->silent_chain) {
-		retire(r, i); /* canceled, and nothing will be said of it */
-	} else {
-		e->override = refusal(r, sqe);
-		if (e->override)
-			poison(sqe);
-		else if (sqe->opcode == IORING_OP_ASYNC_CANCEL)
-			aim_cancel(r, sqe);
-	}
-	if (!linked)
+	if (!(e->sqe.flags & CHAIN_LINKS))
 		r->chain = 0;
+	e->acked = r->acked;
+	e->override = refusal(r, &e->sqe);
+	sqe->user_data = tag_of(r, i);
+	if (e->override)
+		poison(sqe);
+	else if (sqe->opcode == IORING_OP_ASYNC_CANCEL)
+		aim_cancel(r, sqe);
 }
 
 /* ---- completions ---- */
@@ -225,14 +218,13 @@ static void retire_before(struct replay *r, uint32_t i)
 		retire(r, r->entries[i].prev);
 }
 
-/* As in Linux: when the member that failed was to be silent, so are those canceled with it. */
+/* As in Linux: when the member that failed was to be silent, so are those canceled with it. One
+ * that was poisoned was not. */
 static void chain_failed(struct replay *r, uint32_t i)
 {
 	struct entry *e = &r->entries[i];
-	bool silent = e->sqe.flags & IOSQE_CQE_SKIP_SUCCESS;
+	bool silent = (e->sqe.flags & IOSQE_CQE_SKIP_SUCCESS) && !e->override;
 
-	if (silent && e->chain == r->chain)
-		r->silent_chain = true;
 	while (silent && same_chain(r, e->next, e->chain))
 		retire(r, e->next);
 	for (uint32_t j = e->next; same_chain(r, j, e->chain); j = r->entries[j].next)
@@ -252,7 +244,7 @@ bool replay_take(struct replay *r, struct pcidipc_cqe *cqe)
 	cqe->user_data = e->sqe.user_data;
 	note_result(r, e, cqe->res);
 	retire_before(r, i);
-	if (e->chain && (cqe->res == -ECANCELED || chain_breaks(&e->sqe, cqe->res)))
+	if (e->chain && !e->broken && (cqe->res == -ECANCELED || chain_breaks(&e->sqe, cqe->res)))
 		chain_failed(r, i);
 	retire(r, i);
 	return true;
@@ -289,14 +281,24 @@ static bool repeatable(const struct io_uring_sqe *sqe)
 	}
 }
 
-bool replay_next(struct replay *r, struct io_uring_sqe *sqe)
+uint32_t replay_chain(const struct replay *r)
 {
-	uint32_t i = r->cursor;
-	struct entry *e;
+	uint32_t i = r->cursor, n = 0;
 
 	if (i == NONE)
-		return false;
-	e = &r->entries[i];
+		return 0;
+	do {
+		n++;
+		i = r->entries[i].next;
+	} while (same_chain(r, i, r->entries[r->cursor].chain));
+	return n;
+}
+
+void replay_next(struct replay *r, struct io_uring_sqe *sqe)
+{
+	uint32_t i = r->cursor;
+	struct entry *e = &r->entries[i];
+
 	r->cursor = e->next;
 	*sqe = e->sqe;
 	sqe->user_data = tag_of(r, i);
@@ -304,5 +306,4 @@ bool replay_next(struct replay *r, struct io_uring_sqe *sqe)
 		e->override = e->broken ? -ECANCELED : repeatable(sqe) ? refusal(r, sqe) : -EIO;
 	if (e->override)
 		poison(sqe);
-	return true;
 }

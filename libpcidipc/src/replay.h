@@ -20,8 +20,9 @@ void replay_forget(struct replay *replay);
 
 /* How many more can be kept. */
 uint32_t replay_room(const struct replay *replay);
-/* About to be published: keep a copy, and let it name that. */
-void replay_keep(struct replay *replay, struct io_uring_sqe *sqe);
+/* About to be published: keep a copy, and let it name that. A chain ends at the last one that is
+ * published at once. */
+void replay_keep(struct replay *replay, struct io_uring_sqe *sqe, bool last);
 /* A CQE has come: give it the program's user_data, and forget the request. False: it names none. */
 bool replay_take(struct replay *replay, struct pcidipc_cqe *cqe);
 /* Was it kept, or is it a question of the connection's own? */
@@ -30,7 +31,9 @@ bool replay_names(const struct pcidipc_cqe *cqe);
 /* The successor is there. cache_lost: what was acknowledged and not flushed since may be gone, and
  * the next FSYNC shall say so. */
 void replay_begin(struct replay *replay, bool cache_lost);
-/* Fill in the next one to be made again, in the order of submission. False: that was all. */
-bool replay_next(struct replay *replay, struct io_uring_sqe *sqe);
+/* How many come next that must be published at once: a chain, or 1; 0: that was all. */
+uint32_t replay_chain(const struct replay *replay);
+/* Fill in the next one of them, in the order of submission. */
+void replay_next(struct replay *replay, struct io_uring_sqe *sqe);
 
 #endif

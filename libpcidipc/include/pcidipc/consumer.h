@@ -97,10 +97,10 @@ int pcidipc_consumer_reconnect(struct pcidipc_consumer *consumer);
  * PCIDIPC_CACHE_LOST (the next FSYNC gets -EIO once, if anything was acknowledged that none has
  * covered), or an error, with which the connection ends.
  *
- * A request with CQE_SKIP_SUCCESS gets -EINVAL, unless another one of its chain comes behind it: it
- * could not be told from a lost one. An SQE must be filled in before the next call but get_sqe: it
- * may be another ring's afterwards. A cancel finds the oldest request with its user_data, with
- * CANCEL_ALL too. -EBUSY: something is in flight. -EOPNOTSUPP: it was adopted.
+ * A request with CQE_SKIP_SUCCESS gets -EINVAL, unless another one of its chain comes behind it in
+ * the same submit: it could not be told from a lost one. An SQE must be filled in before the next
+ * call but get_sqe: it may be another ring's afterwards. A cancel finds the oldest request with its
+ * user_data, with CANCEL_ALL too. -EBUSY: something is in flight. -EOPNOTSUPP: it was adopted.
  */
 int pcidipc_consumer_replay(struct pcidipc_consumer *consumer,
 			    int (*resume)(struct pcidipc_consumer *consumer, void *arg), void *arg);
