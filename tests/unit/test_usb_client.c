@@ -8,6 +8,7 @@
 #include <pcidipc/log.h>
 #include <pcidipc/pci.h>
 #include <pcidipc/scheme.h>
+#include <pcidipc/task.h>
 #include <pcidipc/usb.h>
 #include <signal.h>
 #include <stdio.h>
