@@ -83,6 +83,18 @@ static int reach(struct pcidipc_request *rq)
 	return 0;
 }
 
+static int reach_in_task(struct pcidipc_request *rq)
+{
+	uint64_t iova = 0;
+	int ret = pcidipc_request_await_reach(rq, rq->sqe.buf_index, rq->sqe.addr, rq->sqe.len,
+					      &iova);
+
+	if (ret)
+		return ret;
+	note('t', (char)rq->sqe.user_data);
+	return iova == POOL_IOVA * (rq->sqe.buf_index + 1u) + rq->sqe.addr ? 7 : -EBADMSG;
+}
+
 static int mapped(struct pcidipc_request *rq)
 {
 	void *address;
@@ -103,7 +115,7 @@ static void quit_task(void *arg)
 static int request(struct pcidipc_request *rq)
 {
 	const struct io_uring_sqe *sqe = &rq->sqe;
-	static const char letters[] = "?RHLBGYEVQ";
+	static const char letters[] = "?RHLBGYEVQT";
 
 	if (sqe->opcode != IORING_OP_URING_CMD)
 		return -EOPNOTSUPP;
@@ -121,6 +133,8 @@ static int request(struct pcidipc_request *rq)
 		return release(sqe);
 	case RIG_REACH:
 		return reach(rq);
+	case RIG_TASK:
+		return pcidipc_request_task(rq, reach_in_task);
 	case RIG_GATE:
 		p.gate_open = true;
 		pcidipc_post(&p.gate, 0);

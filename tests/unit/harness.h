@@ -36,6 +36,8 @@
 						    */
 #define RIG_EVENT RINGABI_CMD_OP(RIG_INTERFACE, 8) /* 'V': send event number len */
 #define RIG_QUIT RINGABI_CMD_OP(RIG_INTERFACE, 9)  /* end all sessions, then the process */
+#define RIG_TASK RINGABI_CMD_OP(RIG_INTERFACE, 10) /* 'T': as REACH, by a task; then 't', res = 7 \
+						    */
 /* What else is logged: 'O' open, 'C' close, 'A' attach, 'M' map (and its chunk), 'D' detach, 'X'
  * cancel. */
 

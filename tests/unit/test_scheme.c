@@ -186,6 +186,33 @@ static void test_growth(void)
 	stop_with_pool();
 }
 
+/* A task that has a request awaits the mapping, and goes on where it was; others go on meanwhile.
+ */
+static void test_growth_in_task(void)
+{
+	start_with_pool(2ull * CHUNK);
+	rig.knobs->gated = 1;
+	put(c, '1', RIG_TASK, 4096, 0)->addr = CHUNK;
+	put(c, '2', RIG_ECHO, 2, 0);
+	expect_cqe(c, '2', 2);
+	gate();
+	expect_cqe(c, '1', 7);
+	rig_expect(&rig, "T1R2M1t1");
+	put(c, '3', RIG_TASK, 4096, 0)->addr = CHUNK; /* mapped already */
+	expect_cqe(c, '3', 7);
+	put(c, '4', RIG_TASK, 4096, 0)->addr = 2ull * CHUNK - 64;
+	expect_cqe(c, '4', -EFAULT);
+	put(c, '5', RIG_TASK, 64, 0)->buf_index = 1;
+	expect_cqe(c, '5', -ENXIO);
+	put(c, '6', RIG_TASK, 0, 0)->addr = 2ull * CHUNK;
+	expect_cqe(c, '6', 7);
+	rig.knobs->gated = 0;
+	rig.knobs->map_result = -EDQUOT;
+	put(c, '7', RIG_TASK, 64, 0);
+	expect_cqe(c, '7', -EDQUOT);
+	stop_with_pool();
+}
+
 static void test_growth_order(void)
 {
 	start_with_pool(4ull * CHUNK);
@@ -816,6 +843,7 @@ static CU_TestInfo tests[] = {
 	{"values in CQEs", test_big_cqes},
 	{"limits", test_limits},
 	{"a pool that grows", test_growth},
+	{"growth in a task", test_growth_in_task},
 	{"growth, chains and drains", test_growth_order},
 	{"growth that fails", test_growth_fails},
 	{"ranges", test_ranges},

@@ -369,6 +369,36 @@ static void test_sleep(void)
 	stop();
 }
 
+/* Posted in time, or not; what comes too late changes nothing. */
+static void patient(void *arg)
+{
+	struct pcidipc_completion *c = arg;
+
+	CU_ASSERT_EQUAL(pcidipc_await_for(c, 1000000 * MS), 4);
+	*c = (struct pcidipc_completion){0};
+	CU_ASSERT_EQUAL(pcidipc_await_for(c, 2 * MS), -ETIMEDOUT);
+	pcidipc_post(c, 5);
+	CU_ASSERT_EQUAL(pcidipc_await_for(c, 2 * MS), -ETIMEDOUT);
+	finished();
+}
+
+static void late_poster(void *arg)
+{
+	pcidipc_post(arg, 4);
+	finished();
+}
+
+static void test_await_for(void)
+{
+	struct pcidipc_completion c = {0};
+
+	start();
+	spawn(patient, &c);
+	spawn(late_poster, &c);
+	run();
+	stop();
+}
+
 static int event;
 
 static void reader(void *arg)
@@ -419,6 +449,7 @@ static CU_TestInfo tests[] = {
 	{"mutex", test_mutex},
 	{"mutex is fair", test_mutex_fair},
 	{"sleep", test_sleep},
+	{"await for so long", test_await_for},
 	{"wait for a file", test_wait_fd},
 	CU_TEST_INFO_NULL,
 };
