@@ -93,7 +93,7 @@ static void unpublish_own(struct target *t, struct pcidipc_service *service)
 /* ---- options ---- */
 
 static const struct pcidipc_option options[] = {
-	PCIDIPC_OPTION_NUMBER("timeout", 't', "SECONDS", "of a command", &timeout, 1, 3600),
+	PCIDIPC_OPTION_NUMBER("timeout", 't', "SECONDS", "of a command (30)", &timeout, 1, 3600),
 	PCIDIPC_OPTION_TEXT("libusb", 0, "BUS:DEV", "a device of the kernel's USB stack", &device),
 	PCIDIPC_OPTION_NUMBER("interface", 0, "N", "of it; by default the first that will do",
 			      &interface, 0, NO_INTERFACE - 1),

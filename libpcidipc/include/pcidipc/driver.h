@@ -59,8 +59,8 @@ struct pcidipc_driver {
 	 * Task. NULL: the loop stops at once, and pcid resets the function.
 	 */
 	void (*stop)(struct pcidipc_driver *driver);
-	/* The device is gone (RINGABI_EVENT_REMOVED): as stop, but its registers read all ones.
-	 * Task. NULL: the loop stops. */
+	/* The device is gone (RINGABI_EVENT_REMOVED), its registers read all ones: end the clients'
+	 * work with -ENODEV, then pcidipc_loop_stop. Task. NULL: the loop stops at once. */
 	void (*removed)(struct pcidipc_driver *driver);
 
 	/* Set by `prepare`: it drives something that is not pcid's, so nothing is claimed. */

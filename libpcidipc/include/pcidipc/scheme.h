@@ -196,12 +196,13 @@ struct pcidipc_pool_view *pcidipc_request_pool(const struct pcidipc_request *req
  */
 int pcidipc_request_reach(struct pcidipc_request *request, uint32_t index, uint64_t offset,
 			  uint64_t bytes, uint64_t *iova);
-/* The same inside the task that has the request (pcidipc_request_task): it awaits the mapping, and
- * is never PENDING, and a range outside of the pool is told of in the log. -ECANCELED: the client
+/* The same inside the task that has the request (pcidipc_request_task): it awaits the mapping
+ * and is never PENDING. A range outside of the pool is told of in the log. -ECANCELED: the client
  * went meanwhile. */
 int pcidipc_request_await_reach(struct pcidipc_request *request, uint32_t index, uint64_t offset,
 				uint64_t bytes, uint64_t *iova);
-/* The same for memory that this process itself reads or writes (needs PCIDIPC_SCHEME_MAP_POOLS). */
+/* As pcidipc_request_reach, for memory that this process itself reads or writes (needs
+ * PCIDIPC_SCHEME_MAP_POOLS). */
 int pcidipc_request_map(struct pcidipc_request *request, uint32_t index, uint64_t offset,
 			uint64_t bytes, void **address);
 
