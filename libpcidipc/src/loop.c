@@ -270,7 +270,7 @@ static bool spin_work(void *arg)
 {
 	struct pcidipc_loop *loop = arg;
 
-	return run_pollers(loop) || loop->stopping;
+	return run_pollers(loop) || loop->backend->glance(loop) || loop->stopping;
 }
 
 static bool quiet(struct pcidipc_loop *loop)

@@ -5,6 +5,8 @@
 
 #include "loop_internal.h"
 
+#define GLANCES 64 /* one of so many asks the kernel */
+
 static int epoll_init(struct pcidipc_loop *loop)
 {
 	loop->epoll.turns = 0;
@@ -71,6 +73,13 @@ static unsigned epoll_reap(struct pcidipc_loop *loop)
 	return handle(loop, 0);
 }
 
+static unsigned epoll_glance(struct pcidipc_loop *loop)
+{
+	if (++loop->epoll.glances % GLANCES)
+		return 0;
+	return handle(loop, 0);
+}
+
 static void epoll_sleep(struct pcidipc_loop *loop, uint64_t ns)
 {
 	uint64_t ms = (ns + 999999) / 1000000;
@@ -87,5 +96,6 @@ const struct loop_backend loop_backend_epoll = {
 	.change = epoll_change,
 	.remove = epoll_remove,
 	.reap = epoll_reap,
+	.glance = epoll_glance,
 	.sleep = epoll_sleep,
 };

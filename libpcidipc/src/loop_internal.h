@@ -23,6 +23,8 @@ struct loop_backend {
 	void (*remove)(struct pcidipc_loop *loop, struct pcidipc_watch *watch);
 	/* Handle what the kernel has told, without sleeping. Returns how many events. */
 	unsigned (*reap)(struct pcidipc_loop *loop);
+	/* The same while spinning, for next to nothing when there is nothing. */
+	unsigned (*glance)(struct pcidipc_loop *loop);
 	/* Sleep until something happens or `ns` have passed. */
 	void (*sleep)(struct pcidipc_loop *loop, uint64_t ns);
 };
@@ -39,7 +41,7 @@ struct pcidipc_loop {
 		} uring;
 		struct {
 			int fd;
-			unsigned turns;
+			unsigned turns, glances;
 			struct epoll_event *batch; /* being handled: watch_remove clears entries */
 			int nbatch;
 		} epoll;

@@ -216,6 +216,16 @@ static unsigned uring_reap(struct pcidipc_loop *loop)
 	return n;
 }
 
+/* The kernel posts a completion while we spin, if it has been given the request. */
+static unsigned uring_glance(struct pcidipc_loop *loop)
+{
+	struct io_uring *ring = &loop->uring.ring;
+
+	if (io_uring_sq_ready(ring))
+		io_uring_submit(ring);
+	return io_uring_cq_ready(ring) ? uring_reap(loop) : 0;
+}
+
 static void uring_sleep(struct pcidipc_loop *loop, uint64_t ns)
 {
 	struct __kernel_timespec ts;
@@ -238,5 +248,6 @@ const struct loop_backend loop_backend_uring = {
 	.change = uring_change,
 	.remove = uring_remove,
 	.reap = uring_reap,
+	.glance = uring_glance,
 	.sleep = uring_sleep,
 };

@@ -172,6 +172,47 @@ static void test_watch(void)
 	stop();
 }
 
+/* A poller that finds nothing, and has the loop spin. At its first look in a spin the event comes.
+ */
+struct looker {
+	struct pcidipc_poller poller;
+	struct source *source;
+	unsigned looks;
+};
+
+static unsigned look(struct pcidipc_poller *poller)
+{
+	struct looker *l = pcidipc_container_of(poller, struct looker, poller);
+
+	if (++l->looks == 2) /* the first was before the spin */
+		fire(l->source);
+	if (l->looks > 1000000)
+		pcidipc_loop_stop(loop, 1);
+	return 0;
+}
+
+/* What the kernel has to tell is heard while the loop spins, and not only when it is over. */
+static void test_spin_hears(void)
+{
+	struct looker l = {.poller.poll = look};
+	struct source s;
+
+	start();
+	source_open(&s, 'a');
+	l.source = &s;
+	pcidipc_poller_add(loop, &l.poller);
+	for (unsigned i = 1; i <= 50; i++) {
+		l.looks = 0;
+		loop->spin.ns = loop->spin.most = UINT32_MAX;
+		CU_ASSERT_EQUAL(pcidipc_loop_run(loop), 0);
+		CU_ASSERT_EQUAL(s.calls, i);
+		loop->code = 0;
+	}
+	pcidipc_poller_remove(&l.poller);
+	source_close(&s);
+	stop();
+}
+
 /* Level-triggered: told until it has been read. */
 static void test_level(void)
 {
@@ -730,6 +771,7 @@ static CU_TestInfo tests[] = {
 	{"pinned to one CPU", test_spin_pinned},
 	{"spin again after a short sleep", test_spin_again},
 	{"eventfd", test_watch},
+	{"eventfd, while spinning", test_spin_hears},
 	{"level-triggered", test_level},
 	{"removed while being told", test_remove_inside},
 	{"removed and freed", test_remove_and_free},
