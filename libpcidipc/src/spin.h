@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How long to spin before sleeping. Waking a sleeping process costs 50 us on a virtual machine and
- * several times that on an emulated one; spinning pays when the answer comes sooner, and only costs
- * when it does not. So: double on a hit, halve on a miss, and start again when a sleep was so short
- * that a spin would have caught what ended it.
+ * several times that on an emulated one, whose devices also take several times as long; spinning
+ * pays when the answer comes sooner, and only costs when it does not. So: double on a hit, halve on
+ * a miss, and start again when a sleep was so short that a spin would have caught what ended it.
  */
 #ifndef SPIN_H
 #define SPIN_H
@@ -16,14 +16,16 @@
 
 #include "probes.h"
 
-#define SPIN_MAX_NS 200000u
+#define SPIN_MAX_NS 1000000u
 #define SPIN_MIN_NS 1000u
 #define SPIN_YIELD_NS 2000u /* from then on let others have the CPU */
 #define SPIN_TAKEN_NS 3000u /* a yield that took so long: somebody wanted it */
+#define SPIN_GAP_NS 8000u   /* between two yields, at most */
 
 struct spin {
 	uint32_t ns;
 	uint32_t most; /* 0: on one CPU the other side cannot run while we spin */
+	bool pauses;
 };
 
 static inline uint64_t clock_ns(void)
@@ -48,12 +50,15 @@ static inline void cpu_relax(void)
  * another.
  */
 long spin_cpus(void);
+/* Is a pause between two looks a thing of nanoseconds? */
+bool spin_pauses(void);
 /* Before a sandbox closes: the C library reads a file. */
 void spin_remember_cpus(void);
 
 static inline void spin_init(struct spin *spin)
 {
 	spin->ns = spin->most = spin_cpus() > 1 ? SPIN_MAX_NS : 0;
+	spin->pauses = spin_pauses();
 }
 
 static inline void spin_hit(struct spin *spin)
@@ -66,17 +71,18 @@ static inline void spin_miss(struct spin *spin)
 	spin->ns = spin->ns / 2 < SPIN_MIN_NS ? 0 : spin->ns / 2;
 }
 
-/* A spin would have caught what ended it: of the sleep's `ns`, waking alone took about `most`. */
+/* A spin would have caught what ended it. */
 static inline void spin_slept(struct spin *spin, uint64_t ns)
 {
-	if (!spin->ns && ns < 2ull * spin->most)
+	if (!spin->ns && ns < spin->most)
 		spin->ns = spin->most;
 }
 
 /*
  * Let others have the CPU. Returns when to do so next: at every look while somebody takes it,
- * perhaps the one we wait for; ever more seldom while nobody does, because a system call costs time
- * too.
+ * perhaps the one we wait for; more seldom while nobody does, because a system call costs time too.
+ * But not ever more seldom: the scheduler refuses a yield to somebody who has had more of the CPU
+ * than we, and who shares it with us would then wait for us until our time is over.
  */
 static inline uint64_t spin_yield(uint64_t start, uint64_t now)
 {
@@ -84,7 +90,9 @@ static inline uint64_t spin_yield(uint64_t start, uint64_t now)
 
 	sched_yield();
 	after = clock_ns();
-	return after - now > SPIN_TAKEN_NS ? after : after + (after - start);
+	if (after - now > SPIN_TAKEN_NS)
+		return after;
+	return after + (after - start < SPIN_GAP_NS ? after - start : SPIN_GAP_NS);
 }
 
 /* Call `ready` until it says true or the time is over. `arg` is who waits. */
@@ -103,7 +111,8 @@ static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *ar
 				spin_hit(spin);
 				return true;
 			}
-			cpu_relax();
+			if (spin->pauses)
+				cpu_relax();
 		}
 		now = clock_ns();
 		if (now >= yield)
