@@ -135,8 +135,9 @@ static void look_at(struct vfio_bus *bus, const char *address)
 
 /*
  * The kernel had more to tell than there was room for (ENOBUFS). What it has told since is
- * forgotten too, or it would be taken for newer than what is seen now; what it tells during the
- * look is told a second time, which does no harm.
+ * forgotten too, or it would be taken for newer than what is seen now. What it tells during the
+ * look is heard afterwards, when it is seen already: a function that was exchanged just then is
+ * started twice.
  */
 static void catch_up(struct vfio_hotplug *h)
 {

@@ -5,6 +5,7 @@
 . /tests/lib.sh
 take 0000:00:02.0
 start_pcid
+await pcidctl disk info nvme0n1
 pid=$(pcidctl drivers --json | tr ',{' '\n\n' | sed -n 's/.*"pid": *\([0-9][0-9]*\).*/\1/p' | head -1)
 status=$(cat /proc/$pid/status)
 echo "$status" | grep -E '^(Name|Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)'

@@ -37,6 +37,7 @@ driver "edu" {
 END
 rm -f /tmp/go
 start_pcid
+await pcidctl disk info nvme0n1
 dd if=/dev/urandom of=/tmp/data bs=1M count=4 2>/dev/null
 pcidctl disk write nvme0n1 --input /tmp/data --flush
 load nvme0n1

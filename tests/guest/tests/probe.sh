@@ -22,6 +22,7 @@ both_done()
 }
 await both_done
 pcidctl irq
+await pcidctl disk info nvme0n1
 pcidctl disk read nvme0n1 --output /dev/null --bytes 4M
 await grep -q 'edu 0000:00:05.0: the IOMMU refused a write at IOVA 0x8000000' /tmp/pcid.log
 stop_pcid

@@ -9,7 +9,7 @@ await has_disk 0000:00:03.0
 disk=$(disk_of 0000:00:03.0)
 expect()
 {
-	grep -q "$1" /tmp/pcid.log || fail "pcid did not say: $1"
+	await grep -q "$1" /tmp/pcid.log
 }
 
 # mounted: the second one stays the kernel's, and its file system goes on; the other disk is driven

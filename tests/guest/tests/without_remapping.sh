@@ -10,8 +10,8 @@ for unsafe in 0 1; do
 	take 0000:00:02.0
 	start_pcid
 	case $unsafe in
-	0) grep '0000:00:02.0: .*this machine does not remap interrupts, so a device might send any: refused' /tmp/pcid.log ;;
-	1) grep "0000:00:02.0: refused: the kernel's allow_unsafe_interrupts is on" /tmp/pcid.log ;;
+	0) await grep '0000:00:02.0: .*this machine does not remap interrupts, so a device might send any: refused' /tmp/pcid.log ;;
+	1) await grep "0000:00:02.0: refused: the kernel's allow_unsafe_interrupts is on" /tmp/pcid.log ;;
 	esac
 	[ "$(grep -c "taken over" /tmp/pcid.log)" -eq 1 ] || fail "it was tried again and again"
 	pcidctl list
