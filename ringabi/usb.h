@@ -5,7 +5,9 @@
  * buffer where there is one. A transfer's res is the number of bytes moved. Errors: -EPIPE
  * (stall; the endpoint is halted until CLEAR_HALT), -EOVERFLOW (babble), -EPROTO (transaction
  * errors), -ETIMEDOUT, -ECANCELED, -ENODEV (the device is gone), -ENOENT (no such endpoint or
- * stream), -EFAULT and -ENXIO (buffer), -EINVAL, -EPERM (belongs to another interface).
+ * stream), -EFAULT and -ENXIO (buffer), -EINVAL, -EPERM (belongs to another interface), -EBUSY
+ * (an endpoint of another setting has that number), -ENOSPC (bandwidth, or memory for rings),
+ * -ENOMEM, -EIO. A time limit counts from when the transfer gets onto the hardware's ring.
  */
 #ifndef RINGABI_USB_H
 #define RINGABI_USB_H
@@ -61,7 +63,8 @@
 /* STOP: cancel everything on arg.endpoint and arg.stream (0: all); they complete -ECANCELED first.
  */
 #define RINGABI_USB_STOP RINGABI_USB_CMD(7u)
-/* RESET_DEVICE: port reset; the configuration and endpoints are restored. */
+/* RESET_DEVICE: port reset; the configuration and endpoints are restored. -EPERM: another interface
+ * of the device is claimed. */
 #define RINGABI_USB_RESET_DEVICE RINGABI_USB_CMD(8u)
 
 /* The argument of every USB request but CONTROL. Unused fields are 0. */

@@ -14,6 +14,7 @@
 
 #define BULK_ENTRIES 1024
 #define SMALL_ENTRIES 64
+#define DEVICE_RING_BYTES (4u << 20)
 #define TRIES 4
 #define WAIT_NS 1000000u
 
@@ -56,10 +57,34 @@ void endpoint_reset_rings(struct endpoint *ep)
 	ep->toggle_clean = true;
 }
 
+/* Streams take much, and other devices need some too. */
+static bool within_budget(const struct endpoint *ep)
+{
+	size_t bytes = (size_t)rings(ep) * ep->entries * TRB_BYTES;
+
+	for (unsigned i = 1; i < MAX_DCI; i++) {
+		const struct endpoint *other = ep->device->endpoints[i];
+
+		if (other)
+			bytes += (size_t)rings(other) * other->entries * TRB_BYTES;
+	}
+	if (bytes <= DEVICE_RING_BYTES)
+		return true;
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"%s: %s: endpoint %#x with %u streams: rings of %zu bytes, the "
+				"limit for a device is %u",
+				ep->device->controller->address, ep->device->path, ep->info.address,
+				ep->nstreams, bytes, DEVICE_RING_BYTES);
+	return false;
+}
+
 static int make_memory(struct endpoint *ep)
 {
 	struct pcidipc_pool *pool = ep->device->controller->dma.pool;
 	size_t bytes = (size_t)ep->entries * TRB_BYTES;
+
+	if (!within_budget(ep))
+		return -ENOSPC;
 
 	ep->streams = calloc(rings(ep), sizeof(*ep->streams));
 	ep->rings = pcidipc_pool_alloc(pool, rings(ep) * bytes, bytes); /* no 64 KiB crossed */

@@ -27,6 +27,7 @@ struct transfer {
 	uint64_t captured; /* its id, or 0 */
 	uint16_t nsegments, count;
 	bool short_not_ok, zero_packet, control, parked, scattered;
+	bool canceled; /* if it has no transfer */
 };
 
 uint32_t request_bytes(void)
@@ -242,13 +243,20 @@ void request_fail_parked(struct stream *s, int error)
 	}
 }
 
+bool request_canceled(struct pcidipc_request *rq)
+{
+	return transfer_of(rq)->canceled;
+}
+
 int request_cancel(struct pcidipc_request *rq)
 {
 	struct transfer *t = transfer_of(rq);
 	struct stream *s = t->stream;
 
-	if (!s)
+	if (!s) { /* one that changes something: it waits for its turn, or is under way */
+		t->canceled = true;
 		return -EALREADY;
+	}
 	if (t->parked) {
 		unpark(s, rq);
 		pcidipc_complete(rq, -ECANCELED);

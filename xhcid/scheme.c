@@ -125,6 +125,17 @@ static int clear_halt(struct interface *in, const struct ringabi_usb_arg *arg)
 	return ep ? endpoint_clear_halt(ep) : error;
 }
 
+/* It costs all of the device's interfaces what they have set up there. */
+static int reset(struct interface *in)
+{
+	struct device *dev = in->device;
+
+	for (unsigned i = 0; i < dev->ninterfaces; i++)
+		if (&dev->interfaces[i] != in && dev->interfaces[i].claimed)
+			return -EPERM;
+	return device_reset(dev);
+}
+
 static int perform(struct pcidipc_request *rq, struct interface *in)
 {
 	struct ringabi_usb_arg arg = arg_of(rq);
@@ -132,7 +143,7 @@ static int perform(struct pcidipc_request *rq, struct interface *in)
 
 	if (in->device->gone)
 		return -ENODEV;
-	if (in->device->resetting)
+	if (request_canceled(rq)) /* or its driver is gone */
 		return -ECANCELED;
 	switch (rq->sqe.cmd_op) {
 	case RINGABI_USB_CONFIGURE:
@@ -144,7 +155,7 @@ static int perform(struct pcidipc_request *rq, struct interface *in)
 	case RINGABI_USB_STOP:
 		return stop(in, &arg);
 	default:
-		return device_reset(in->device);
+		return reset(in);
 	}
 }
 

@@ -394,6 +394,8 @@ void capture_session_close(struct controller *c, struct pcidipc_session *session
 int request_transfer(struct pcidipc_request *rq, struct interface *in);
 int request_control(struct pcidipc_request *rq, struct interface *in);
 int request_cancel(struct pcidipc_request *rq);
+/* Of a request without a transfer: it need not be begun. */
+bool request_canceled(struct pcidipc_request *rq);
 uint32_t request_bytes(void);
 void request_session_close(struct pcidipc_session *session);
 struct endpoint *request_endpoint(struct interface *in, uint8_t address, int *error);

@@ -19,8 +19,10 @@ int pcidipc_sqe_set_op(struct pcidipc_consumer *c, struct io_uring_sqe *sqe, str
 {
 	uint32_t slot = c->free_slot;
 
-	if (slot == OP_NONE)
+	if (slot == OP_NONE) {
+		c->ring.sqe_tail--;
 		return -EAGAIN;
+	}
 	c->free_slot = c->slots[slot].next_free;
 	c->slots[slot].op = op;
 	c->nops++;
@@ -465,10 +467,8 @@ int pcidipc_call(struct pcidipc_consumer *c, const struct io_uring_sqe *request,
 		return c->error ? c->error : -ENOTCONN;
 	*sqe = *request;
 	ret = pcidipc_sqe_set_op(c, sqe, &call.op);
-	if (ret) {
-		c->ring.sqe_tail--;
+	if (ret)
 		return ret;
-	}
 	consumer_publish(c);
 	if (task)
 		pcidipc_await(&call.done);

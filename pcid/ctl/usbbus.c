@@ -87,24 +87,41 @@ int usb_peek(struct usb_bus *bus, uint8_t slot, unsigned type, unsigned index)
 	return usb_ask(bus, RINGABI_USB_PEEK, &arg);
 }
 
+/* A tree is made of their paths: one that comes twice would be printed with all below it again. */
+static bool known_path(const struct usb_bus *bus, const char *path)
+{
+	for (unsigned i = 0; i < bus->nports; i++)
+		if (!strcmp((const char *)bus->ports[i].path, path))
+			return true;
+	return false;
+}
+
+static void take_port(struct usb_bus *bus, unsigned from)
+{
+	struct ringabi_usb_port port = bus->ports[from];
+	char *path = (char *)port.path;
+
+	path[sizeof(port.path) - 1] = '\0';
+	printable(path);
+	if (!known_path(bus, path))
+		bus->ports[bus->nports++] = port;
+}
+
 static int read_ports(struct usb_bus *bus)
 {
 	const struct ringabi_usb_arg none = {0};
 	int res = usb_ask(bus, RINGABI_USB_PORTS, &none);
+	unsigned n;
 
 	if (res < 0)
 		return res;
-	bus->nports = (unsigned)res / sizeof(*bus->ports);
+	n = (unsigned)res / sizeof(*bus->ports);
 	bus->ports = malloc((size_t)res + 1);
 	if (!bus->ports)
 		return -ENOMEM;
-	memcpy(bus->ports, usb_data(bus), bus->nports * sizeof(*bus->ports));
-	for (unsigned i = 0; i < bus->nports; i++) {
-		char *path = (char *)bus->ports[i].path;
-
-		path[sizeof(bus->ports[i].path) - 1] = '\0';
-		printable(path);
-	}
+	memcpy(bus->ports, usb_data(bus), n * sizeof(*bus->ports));
+	for (unsigned i = 0; i < n; i++)
+		take_port(bus, i);
 	return 0;
 }
 

@@ -110,8 +110,8 @@ static void add_meaning(struct json_object *o, const unsigned char *d)
 			 d[2] & 0x80 ? "IN" : "OUT", d[2] & 15u);
 	else if (d[1] == 0x24 && d[0] >= 3)
 		snprintf(text, sizeof(text), "%s", pipes[d[2] < 5 ? d[2] : 0]);
-	else if (d[1] == 0x30 && d[0] >= 6 && d[3] & 31)
-		snprintf(text, sizeof(text), "up to %u streams, if bulk", 1u << (d[3] & 15));
+	else if (d[1] == 0x30 && d[0] >= 6 && d[3] & 31 && (d[3] & 31) <= 16)
+		snprintf(text, sizeof(text), "up to %u streams, if bulk", 1u << (d[3] & 31));
 	if (*text)
 		json_object_object_add(o, "meaning", json_object_new_string(text));
 }

@@ -604,6 +604,108 @@ static void test_reset_fails(void)
 	finish();
 }
 
+/* ---- a device with two interfaces ---- */
+
+static const uint8_t composite_config[] = {
+	9, 2, 55,   0, 2,  1, 0, 0x80, 50,		      /* configuration */
+	9, 4, 0,    0, 2,  8, 6, 0x50, 0,		      /* interface 0 */
+	7, 5, 0x81, 2, 64, 0, 0, 7,    5,  0x02, 2, 64, 0, 0, /* IN, OUT */
+	9, 4, 1,    0, 2,  8, 6, 0x50, 0,		      /* interface 1 */
+	7, 5, 0x83, 2, 64, 0, 0, 7,    5,  0x04, 2, 64, 0, 0, /* IN, OUT */
+};
+
+static void close_task(void *arg)
+{
+	struct interface *in = arg;
+
+	in->scheme.close(arg);
+	flag = true;
+}
+
+/* The driver of one of them cannot take the device away from the other. */
+static void test_composite(void)
+{
+	struct interface *in, *other;
+	struct asked a;
+
+	begin();
+	m.config_reply = composite_config;
+	m.config_bytes = sizeof(composite_config);
+	m.packet0 = 8;
+	CU_ASSERT_EQUAL_FATAL(start(), 0);
+	model_plug(3, SPEED_FULL);
+	UNTIL(m.announced == 2 && !c->ports[3].busy);
+	in = &c->ports[3].device->interfaces[0];
+	other = in + 1;
+	CU_ASSERT_EQUAL(perform(in, RINGABI_USB_CONFIGURE, 0), 0);
+	CU_ASSERT_EQUAL(perform(other, RINGABI_USB_CONFIGURE, 0), 0);
+	CU_ASSERT_EQUAL(perform(in, RINGABI_USB_RESET_DEVICE, 0), -EPERM);
+	CU_ASSERT_EQUAL(perform(in, RINGABI_USB_CLEAR_HALT, 0x83), -EPERM);
+	ask(other, &a, 0x81, 64, 0);
+	CU_ASSERT_EQUAL(finish_asked(&a), -EPERM);
+	ask(other, &a, 0x83, 64, 0);
+	CU_ASSERT_EQUAL(finish_asked(&a), 64);
+	flag = false;
+	pcidipc_spawn(c->loop, close_task, other);
+	UNTIL(flag);
+	CU_ASSERT_EQUAL(perform(in, RINGABI_USB_RESET_DEVICE, 0), 0);
+	ask(in, &a, 0x81, 64, 0);
+	CU_ASSERT_EQUAL(finish_asked(&a), 64);
+	finish();
+}
+
+/* What waits for its turn behind another one need not be begun. */
+static void test_cancel_reset(void)
+{
+	const struct ringabi_usb_arg arg = {0};
+	struct interface *in;
+	struct asked a[20];
+
+	begin();
+	in = stick_at(1, SPEED_SUPER);
+	CU_ASSERT_EQUAL_FATAL(result, 0);
+	for (unsigned i = 0; i < 20; i++)
+		submit(in, &a[i], RINGABI_USB_RESET_DEVICE, &arg, 0);
+	for (unsigned i = 1; i < 20; i++)
+		in->scheme.cancel(a[i].rq);
+	CU_ASSERT_EQUAL(finish_asked(&a[0]), 0);
+	for (unsigned i = 1; i < 20; i++)
+		CU_ASSERT_EQUAL(finish_asked(&a[i]), -ECANCELED);
+	CU_ASSERT_EQUAL(m.commands[TRB_RESET_DEVICE], 1);
+	finish();
+}
+
+/* One device does not get all the memory that there is for rings. */
+static void test_budget(void)
+{
+	static uint8_t config[18 + 13 * 30] = {9, 2, 0, 0, 1,  1, 0, 0x80, 50,
+					       9, 4, 0, 0, 30, 8, 6, 0x62, 0};
+	const struct ringabi_usb_arg arg = {.streams = 64};
+	struct interface *in;
+	struct asked a;
+
+	for (unsigned i = 0; i < 30; i++) {
+		const uint8_t endpoint[] = {
+			7, 5, (uint8_t)(i / 2 + 1 + (i % 2 ? 0x80 : 0)), 2, 0, 4, 0, 6, 0x30, 3, 6,
+			0, 0};
+
+		memcpy(config + 18 + 13 * i, endpoint, sizeof(endpoint));
+	}
+	config[2] = sizeof(config) & 0xff;
+	config[3] = sizeof(config) >> 8;
+	begin();
+	m.cap[4] |= 15 << 12;
+	m.config_reply = config;
+	m.config_bytes = sizeof(config);
+	in = stick_at(1, SPEED_SUPER);
+	CU_ASSERT_EQUAL_FATAL(result, 0);
+	submit(in, &a, RINGABI_USB_CONFIGURE, &arg, 0);
+	CU_ASSERT_EQUAL(finish_asked(&a), -ENOSPC);
+	ask(in, &a, 0x81, 70000, 0); /* as it was */
+	CU_ASSERT_EQUAL(finish_asked(&a), 70000);
+	finish();
+}
+
 static CU_TestInfo tests[] = {
 	{"starting, with as much of everything as can be", test_start},
 	{"the firmware's hand-off", test_hand_off},
@@ -626,6 +728,9 @@ static CU_TestInfo tests[] = {
 	{"a stream that is stopped", test_stop_stream},
 	{"a stream that stalls", test_stall_stream},
 	{"what a driver may ask", test_allowed},
+	{"two interfaces", test_composite},
+	{"resets that are cancelled", test_cancel_reset},
+	{"memory for rings", test_budget},
 	{"exchanged during a reset", test_reset_replugged},
 	{"a reset that fails", test_reset_fails},
 	CU_TEST_INFO_NULL,

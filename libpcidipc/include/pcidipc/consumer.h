@@ -142,8 +142,8 @@ struct pcidipc_op {
 	void (*done)(struct pcidipc_op *op, const struct pcidipc_cqe *cqe);
 	uint32_t slot; /* the library's */
 };
-/* Make `sqe`, filled in by io_uring_prep_* and from get_sqe, complete `op`. -EAGAIN: too many in
- * flight. */
+/* Make `sqe`, filled in by io_uring_prep_* and what get_sqe gave last, complete `op`. -EAGAIN: too
+ * many in flight, and the SQE is given back: it does not go out. */
 int pcidipc_sqe_set_op(struct pcidipc_consumer *consumer, struct io_uring_sqe *sqe,
 		       struct pcidipc_op *op);
 /* Make `sqe` report nothing on success; a failure is logged. For posted writes, masks and the like.
