@@ -103,6 +103,14 @@ static int capacity_16(struct lun *lun, struct scsi_capacity *c)
 	return n < 0 ? n : scsi_parse_capacity_16(a, (size_t)n, c);
 }
 
+/* Sticks of old do not survive READ CAPACITY(16). What speaks UAS knows it, and what has a page on
+ * provisioning, where the answer is needed. */
+static bool knows_long_capacity(const struct lun *lun)
+{
+	return lun->target->transport->depth > 1 || lun->limits.unmap ||
+	       lun->limits.write_same_unmaps;
+}
+
 /* The short command is what every device knows; the long one tells more, where it is understood. */
 static int capacity(struct lun *lun)
 {
@@ -115,7 +123,7 @@ static int capacity(struct lun *lun)
 		n = scsi_parse_capacity_10(a, (size_t)n, &lun->capacity);
 	if (n == -EOVERFLOW)
 		return capacity_16(lun, &lun->capacity);
-	if (!n && lun->target->transport->depth > 1 && !capacity_16(lun, &longer) &&
+	if (!n && knows_long_capacity(lun) && !capacity_16(lun, &longer) &&
 	    longer.blocks == lun->capacity.blocks &&
 	    longer.block_bytes == lun->capacity.block_bytes)
 		lun->capacity = longer;

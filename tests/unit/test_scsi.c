@@ -374,12 +374,13 @@ static void test_big(void)
 	finish();
 }
 
-static void test_unmap(void)
+static void unmap(bool uas)
 {
 	begin();
-	stick.has_uas = stick.streams = true;
+	stick.has_uas = stick.streams = uas;
 	stick.unit[0].provisioned = true;
 	started();
+	CU_ASSERT(flags() & RINGABI_BLOCK_DISCARD_WORKS && flags() & RINGABI_BLOCK_ZEROES_WORK);
 	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_DISCARD, 10, 2500, 0), 0);
 	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_UNMAP], 3);
 	CU_ASSERT_EQUAL(stick.unit[0].medium[10 * 512], 0xdd);
@@ -389,6 +390,19 @@ static void test_unmap(void)
 	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_WRITE_SAME_16], 3);
 	CU_ASSERT_EQUAL(stick.unit[0].medium[1210 * 512 - 1], 0);
 	CU_ASSERT_EQUAL(stick.unit[0].medium[1210 * 512], 0xdd);
+	finish();
+}
+
+/* By either transport; a stick that offers neither is not asked what it may not know. */
+static void test_unmap(void)
+{
+	unmap(true);
+	unmap(false);
+	begin();
+	started();
+	CU_ASSERT(!(flags() & (RINGABI_BLOCK_DISCARD_WORKS | RINGABI_BLOCK_ZEROES_WORK)));
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_SERVICE_ACTION_IN_16], 0);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_UNMAP], 0);
 	finish();
 }
 
