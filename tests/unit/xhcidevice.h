@@ -224,8 +224,10 @@ static bool model_control_trb(unsigned slot, struct trb *trb, uint64_t at)
 	moved = bytes < s->reply_bytes ? bytes : s->reply_bytes;
 	if (s->setup[0] & 0x80 && moved)
 		memcpy(model_at(le64toh(trb->parameter), moved), s->reply, moved);
-	s->reply += s->reply ? moved : 0;
-	s->reply_bytes -= moved;
+	if (moved) {
+		s->reply += moved;
+		s->reply_bytes -= moved;
+	}
 	if (s->setup[0] & 0x80 && moved < bytes)
 		model_transfer_event(slot, 1, at, CC_SHORT_PACKET, bytes - moved);
 	return true;

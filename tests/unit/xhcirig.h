@@ -312,7 +312,7 @@ static int start(void)
 	return result;
 }
 
-static void finish(void)
+static inline void finish(void)
 {
 	flag = false;
 	pcidipc_spawn(c->loop, stop_task, NULL);
