@@ -70,7 +70,8 @@ static void fill_disk(struct lun *lun)
 	struct pcidipc_disk *disk = &lun->disk;
 
 	snprintf(disk->name, sizeof(disk->name), "%s", lun->service.name);
-	disk->max_sessions = 1024;
+	disk->max_sessions = MOST_SESSIONS;
+	disk->users = &lun->target->users;
 	disk->max_sq_entries = 1024;
 	disk->io_bytes = lun_io_bytes();
 	disk->driver = lun;

@@ -183,6 +183,7 @@ int target_start(struct target *t)
 {
 	int ret;
 
+	target_limits(&t->users);
 	snprintf(t->label, sizeof(t->label), "%04x:%04x", t->link->vendor, t->link->product);
 	t->scratch = pcidipc_pool_alloc(t->link->pool, SCRATCH_BYTES, 64);
 	t->zeroes = pcidipc_pool_alloc(t->link->pool, LARGEST_BLOCK, 64);

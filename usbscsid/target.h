@@ -12,6 +12,7 @@
 #include "transport.h"
 
 #define MAX_LUNS 16
+#define MOST_SESSIONS 1024 /* of a disk */
 #define SCRATCH_BYTES 4096u
 #define LARGEST_BLOCK 65536u
 
@@ -41,6 +42,7 @@ struct target {
 	struct pcidipc_task_mutex scratch_lock;
 	struct pcidipc_buf *zeroes; /* LARGEST_BLOCK of them, for WRITE SAME */
 	uint32_t most_bytes;	    /* of one command */
+	struct pcidipc_users users; /* of all of its disks */
 	bool device_gone;
 	bool stopping;
 };
@@ -137,6 +139,9 @@ uint16_t lun_io_pool(const struct pcidipc_block_io *io);
 
 /* through.c: pass-through of commands that read, as disk->submit */
 int lun_through(struct pcidipc_block_io *io);
+
+/* limits.c */
+void target_limits(struct pcidipc_users *users);
 
 /* disk.c (task) */
 int lun_publish(struct lun *lun);

@@ -278,6 +278,10 @@ static void test_luns(void)
 	CU_ASSERT_STRING_EQUAL(target.lun[2]->disk.name, "disk/usb0l2");
 	CU_ASSERT_EQUAL(target.lun[1]->disk.info.bytes, 100001ull * 4096);
 	CU_ASSERT_EQUAL(target.lun[2]->disk.info.name_space, 2);
+	for (unsigned i = 0; i < 3; i++) /* one account for a user, whichever unit it uses */
+		CU_ASSERT_PTR_EQUAL(target.lun[i]->disk.users, &target.users);
+	CU_ASSERT(target.users.max_sessions && target.users.max_pools &&
+		  target.users.max_pool_bytes && target.users.max_mapped_bytes);
 	finish();
 	CU_ASSERT_EQUAL(disks_removed, 3);
 	begin();

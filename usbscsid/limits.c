@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* What one user's clients may have of the device, over all of its units: half of what there is, and
+ * of pools three quarters, for clients have two. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "target.h"
+
+#define POOL_BYTES (1ull << 40) /* addresses: the QEMU bus has 8 TiB, an IOMMU 512 GiB or more */
+
+/* What pcid lets the controller reach, as it tells us; else what pcid does where it was told
+ * nothing. */
+static uint64_t dma_quota(void)
+{
+	const char *text = getenv("PCID_DMA_QUOTA_MIB");
+	uint64_t told = text ? strtoull(text, NULL, 10) : 0;
+
+	if (told && told < 1ull << 43)
+		return told << 20;
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
+}
+
+void target_limits(struct pcidipc_users *users)
+{
+	uint64_t half = dma_quota() / 2;
+
+	users->max_sessions = MOST_SESSIONS / 2;
+	users->max_pools = RINGABI_MAX_POOLS / 4 * 3;
+	users->max_pool_bytes = POOL_BYTES;
+	users->max_mapped_bytes = half > RINGABI_POOL_CHUNK ? half : RINGABI_POOL_CHUNK;
+}
