@@ -127,7 +127,7 @@ static void model_port_request(unsigned slot)
 		status[0] = htole32(*port);
 		status[1] = htole32(m.sublink); /* of the extended status */
 		model_reply(s, status, feature == 2 ? 8 : 4);
-	} else if (s->setup[1] == 1 && feature >= 16) {
+	} else if (s->setup[1] == 1 && feature >= 16 && feature < 32) {
 		*port &= ~(1u << feature);
 	} else if (s->setup[1] == 3 && feature == 8) {
 		*port |= model_is_super(slot) ? 1u << 9 : 1u << 8;
@@ -145,7 +145,7 @@ static void model_hub_request(unsigned slot)
 	if (s->setup[0] & 0x80) {
 		status = htole32(s->hub[0]);
 		model_reply(s, &status, 4);
-	} else if (s->setup[1] == 1) {
+	} else if (s->setup[1] == 1 && s->setup[2] < 2) {
 		s->hub[0] &= ~(1u << (16 + s->setup[2]));
 	} else if (s->setup[1] == 12) {
 		s->hub_depth = s->setup[2] + 1u;
