@@ -13,6 +13,7 @@
 #include <pcidipc/log.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "transport.h"
 
@@ -536,6 +537,26 @@ static void prepare(struct bot *b)
 	b->csw.done = csw_done;
 }
 
+/* Whoever drove it before us may have ended in the middle of a command: a wrapper would be taken
+ * for the rest of that one's data. A device that refuses the reset is hoped to be at its start. */
+static int start_anew(struct bot *b)
+{
+	int ret = mass_storage_reset(b);
+
+	if (ret && ret != -ENODEV)
+		pcidipc_info("Bulk-Only reset at the start: %s", strerror(-ret));
+	return ret == -ENODEV ? ret : 0;
+}
+
+/* Never one that a driver before us has used lately: there are less than 2^20 commands a second. */
+static uint32_t first_tag(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint32_t)now.tv_sec << 20 | (uint32_t)now.tv_nsec >> 10;
+}
+
 int bot_create(struct usb_link *link, const struct bot_pipes *pipes, struct transport **t)
 {
 	struct bot *b;
@@ -557,8 +578,14 @@ int bot_create(struct usb_link *link, const struct bot_pipes *pipes, struct tran
 	b->ahead = true;
 	transport_init(&b->t, &ops, link);
 	b->t.depth = 1;
-	b->t.most_luns = get_max_lun(link);
+	b->tag = first_tag();
 	prepare(b);
+	ret = start_anew(b);
+	if (ret) {
+		bot_destroy(&b->t);
+		return ret;
+	}
+	b->t.most_luns = get_max_lun(link);
 	*t = &b->t;
 	return 0;
 }

@@ -14,6 +14,8 @@ static void started(void)
 	start();
 	CU_ASSERT_EQUAL_FATAL(start_result, 0);
 	CU_ASSERT_EQUAL_FATAL(target.nluns, 1);
+	CU_ASSERT_EQUAL(stick.resets, 1);
+	stick.resets = stick.clears = 0;
 }
 
 /* ---- what a good stick does ---- */
@@ -41,6 +43,35 @@ static void test_start(void)
 	CU_ASSERT(!(info->flags & RINGABI_BLOCK_VOLATILE_CACHE));
 	finish();
 	CU_ASSERT_EQUAL(disks_removed, 1);
+}
+
+/* Whoever drove it before has ended in the middle of a command: our first one is not taken for that
+ * one's data, nor its CSW for our first one's. */
+static void test_interrupted(void)
+{
+	static const uint8_t write[31] = {0x55, 0x53, 0x42, 0x43, 1, 0, 0, 0, 0, 2, 0, 0,
+					  0,	0,    10,   0x2a, 0, 0, 0, 0, 0, 0, 0, 1};
+
+	for (unsigned i = 0; i < 4; i++) {
+		begin();
+		memcpy(stick.cbw, write, sizeof(write));
+		stick.cbw[12] = i & 1 ? 0x80 : 0; /* it reads */
+		stick.phase = i < 2 ? STICK_DATA : STICK_CSW;
+		stick.answer.in_bytes = 512;
+		stick.pipe[STICK_IN].halted = true;
+		start();
+		CU_ASSERT_EQUAL(start_result, 0);
+		CU_ASSERT_EQUAL(stick.unit[0].medium[0], 0);
+		CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_WRITE_10], 0);
+		CU_ASSERT_EQUAL(target.transport->recoveries, 0);
+		CU_ASSERT_STRING_EQUAL(target.lun[0]->disk.info.model, "Model Stick");
+		finish();
+	}
+	begin();
+	stick.reset_fails = true;
+	start();
+	CU_ASSERT_EQUAL(start_result, 0);
+	finish();
 }
 
 static void test_read_write(void)
@@ -329,6 +360,7 @@ static int one_by_one(void)
 int main(void)
 {
 	CU_TestInfo tests[] = {{"start", test_start},
+			       {"a command that was interrupted", test_interrupted},
 			       {"read and write", test_read_write},
 			       {"every size", test_sizes},
 			       {"vectors", test_vector},
