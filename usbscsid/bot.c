@@ -230,6 +230,23 @@ static bool there(int res)
 	return res >= 0;
 }
 
+/* Some devices skip the data of a command that they refuse, and send its CSW at once. It is seen in
+ * memory of our own only. */
+static bool skipped_data(struct bot *b)
+{
+	const struct usb_data *d = &b->data.data;
+	const char *why;
+	struct csw csw;
+
+	if (!reads(b) || b->data_res != CSW_BYTES || b->length <= CSW_BYTES ||
+	    d->pool != b->t.link->pool_index)
+		return false;
+	memcpy(b->wire->csw,
+	       (uint8_t *)pcidipc_pool_base(b->t.link->pool) + d->segments->iova + d->skip,
+	       CSW_BYTES);
+	return !csw_parse(b->wire->csw, CSW_BYTES, b->tag, b->length, &csw, &why);
+}
+
 /* A transfer is done: go on. */
 static int advance(struct bot *b)
 {
@@ -276,6 +293,11 @@ static void data_done(struct usb_transfer *x, int res)
 {
 	struct bot *b = pcidipc_container_of(x, struct bot, data);
 
+	b->data_res = res;
+	if (b->current && skipped_data(b)) {
+		b->csw_res = CSW_BYTES;
+		res = 0;
+	}
 	transfer_done(b, &b->data_res, res);
 }
 
@@ -376,13 +398,14 @@ static int ask_csw_again(struct bot *b)
 	return pcidipc_await(&done);
 }
 
-/* Figure 2: the CSW, and once more after a stall; some devices send an empty packet before it. */
+/* Figure 2: the CSW, if it was not read yet, and once more after a stall; some devices send an
+ * empty packet before it. */
 static int read_csw(struct bot *b)
 {
 	struct usb_link *link = b->t.link;
 	int res = b->csw_res;
 
-	if (res != 0 && res != -EPIPE)
+	if (res == NOT_YET)
 		res = ask_csw_again(b);
 	if (res == -EPIPE) {
 		if (link->ops->clear_halt(link, b->pipes.in.endpoint))
@@ -412,16 +435,19 @@ static int clear_stalls(struct bot *b)
 	return b->csw_res == -EPIPE || b->csw_res == 0 ? 0 : -EPROTO;
 }
 
-static int mend(struct bot *b)
+/* From here on it goes the usual way again, REQUEST SENSE included. */
+static int end_by_csw(struct bot *b)
 {
 	struct csw csw;
 
+	return read_csw(b) != CSW_BYTES || check_csw(b, &csw) ? -EPROTO : finish(b, &csw);
+}
+
+static int mend(struct bot *b)
+{
 	if (transport_overdue(&b->t, b->current) || clear_stalls(b))
 		return -EPROTO;
-	if (read_csw(b) != CSW_BYTES || check_csw(b, &csw))
-		return -EPROTO;
-	/* From here on it goes the usual way again, REQUEST SENSE included. */
-	return finish(b, &csw);
+	return end_by_csw(b);
 }
 
 /*
@@ -440,17 +466,26 @@ static bool bot_look(struct transport *t)
 	return true;
 }
 
+/* The CSW does not come, and what came as data may have been that (a client's memory is not looked
+ * into): then the command has failed, and the device is ready to say why. */
+static bool perhaps_skipped(const struct bot *b)
+{
+	return !b->sensing && reads(b) && b->data_res == CSW_BYTES && b->length > CSW_BYTES;
+}
+
 static int nudge(struct bot *b)
 {
-	struct csw csw;
-
 	b->nudge = false;
 	b->nudged = true;
 	if (quiesce(b))
 		return -EPROTO;
-	if (b->csw_res == -ECANCELED && ask_csw_again(b) < 0)
-		return -EPROTO;
-	return check_csw(b, &csw) ? -EPROTO : finish(b, &csw);
+	if (b->csw_res == -ECANCELED && perhaps_skipped(b)) {
+		b->current->status = SCSI_CHECK_CONDITION;
+		return begin_sense(b);
+	}
+	if (b->csw_res == -ECANCELED)
+		b->csw_res = NOT_YET;
+	return end_by_csw(b);
 }
 
 static bool gone(const struct bot *b)

@@ -61,11 +61,15 @@ uint32_t stick_copy(struct stick *s, struct usb_transfer *x, uint8_t *bytes, uin
 
 bool stick_chains = true;
 
+static void late(struct pcidipc_timer *timer);
+
 static void queue(struct stick *s, struct usb_transfer *x)
 {
 	if (s->phase == STICK_CBW && x->endpoint == STICK_IN)
 		s->ahead++;
 	pcidipc_list_append(&s->pipe[x->endpoint].queue, &x->link);
+	if (x->timeout_ms)
+		pcidipc_timer_set(s->link.loop, &s->late, x->timeout_ms * 1000000ull, late);
 	stick_run_soon(s);
 }
 
@@ -91,6 +95,16 @@ struct usb_transfer *stick_head(struct stick *s, uint8_t endpoint, uint16_t stre
 		if (x->stream == stream)
 			return x;
 	return NULL;
+}
+
+static void late(struct pcidipc_timer *timer)
+{
+	struct stick *s = pcidipc_container_of(timer, struct stick, late);
+
+	for (unsigned i = 0; i < 256; i++)
+		pcidipc_list_for_each_safe(x, after, &s->pipe[i].queue, struct usb_transfer, link)
+			if (x->timeout_ms)
+				stick_answer(s, x, -ETIMEDOUT);
 }
 
 static void cancel(struct stick *s, uint8_t endpoint, int stream, int error)
@@ -375,6 +389,7 @@ void stick_create(struct stick *s, struct pcidipc_loop *loop)
 void stick_destroy(struct stick *s)
 {
 	pcidipc_defer_cancel(&s->run);
+	pcidipc_timer_cancel(&s->late);
 	for (unsigned i = 0; i < STICK_LUNS; i++)
 		unit_free(&s->unit[i]);
 	stick_uas_reset(s);

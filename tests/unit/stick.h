@@ -37,6 +37,9 @@ enum stick_fault {
 	FAULT_STALL_CSW,
 	FAULT_STALL_CSW_TWICE,
 	FAULT_LOST_CSW,	   /* overlooks the first transfer for it */
+	FAULT_LOST_STALL,  /* the same, and stalls the next one */
+	FAULT_NO_CSW,	   /* never sends it */
+	FAULT_SKIP_DATA,   /* refuses the command: its CSW comes as its data */
 	FAULT_SHORT_DATA,  /* half of it, and the residue says so */
 	FAULT_FULL_LENGTH, /* the data transfer reports all, the residue tells the truth */
 	FAULT_BABBLE,
@@ -67,6 +70,7 @@ struct stick_task {
 struct stick {
 	struct usb_link link;
 	struct pcidipc_deferred run;
+	struct pcidipc_timer late; /* ends transfers with a time limit: they all have the same */
 	struct scsi_unit unit[STICK_LUNS];
 	unsigned luns;
 	bool has_uas, has_bot, streams, refuses_uas;

@@ -96,12 +96,38 @@ static void take_data(struct stick *s, struct usb_transfer *x)
 	stick_answer(s, x, (int)s->out_got);
 }
 
+static uint32_t put_csw(struct stick *s, struct usb_transfer *x, uint32_t tag, uint32_t residue,
+			uint8_t status, uint32_t bytes)
+{
+	uint8_t w[13];
+
+	put_le32(w, s->now == FAULT_SIGNATURE ? 0x53425356 : 0x53425355);
+	put_le32(w + 4, tag);
+	put_le32(w + 8, residue);
+	w[12] = status;
+	return stick_copy(s, x, w, bytes, true);
+}
+
+static void skip_data(struct stick *s, struct usb_transfer *x)
+{
+	struct scsi_unit *u = &s->unit[s->cbw[13]];
+
+	u->key = SENSE_ILLEGAL_REQUEST;
+	u->asc = 0x24;
+	s->phase = STICK_CBW;
+	stick_answer(s, x, (int)put_csw(s, x, le32_at(s->cbw + 4), length(s), 1, 13));
+}
+
 static void give_data(struct stick *s, struct usb_transfer *x)
 {
 	uint32_t n = s->answer.in_bytes;
 	bool half = s->now == FAULT_STALL_DATA || s->now == FAULT_STALL_DATA_LYING ||
 		    s->now == FAULT_SHORT_DATA || s->now == FAULT_FULL_LENGTH;
 
+	if (s->now == FAULT_SKIP_DATA) {
+		skip_data(s, x);
+		return;
+	}
 	n = stick_copy(s, x, s->in, half ? n / 2 : n, true);
 	s->residue = length(s) - n;
 	s->phase = STICK_CSW;
@@ -119,8 +145,7 @@ static void give_data(struct stick *s, struct usb_transfer *x)
 
 static void give_csw(struct stick *s, struct usb_transfer *x)
 {
-	uint8_t w[13];
-	uint32_t n = 13;
+	uint32_t n = s->now == FAULT_SHORT_CSW ? 12 : 13;
 
 	if (s->now == FAULT_STALL_CSW || s->now == FAULT_STALL_CSW_TWICE) {
 		if (++s->stalls <= (s->now == FAULT_STALL_CSW ? 1u : 2u)) {
@@ -128,19 +153,29 @@ static void give_csw(struct stick *s, struct usb_transfer *x)
 			return;
 		}
 	}
+	if (s->now == FAULT_LOST_STALL && !s->stalls++) {
+		stick_halt(s, STICK_IN, x, -EPIPE);
+		return;
+	}
 	if (s->now == FAULT_EMPTY_CSW && !s->stalls++) {
 		stick_answer(s, x, 0);
 		return;
 	}
-	put_le32(w, s->now == FAULT_SIGNATURE ? 0x53425356 : 0x53425355);
-	put_le32(w + 4, le32_at(s->cbw + 4) + (s->now == FAULT_TAG));
-	put_le32(w + 8, s->now == FAULT_RESIDUE ? length(s) + 1 : s->residue);
-	w[12] = s->now == FAULT_PHASE ? 2 : s->now == FAULT_STATUS ? 3 : s->csw_status;
-	if (s->now == FAULT_SHORT_CSW)
-		n = 12;
-	n = stick_copy(s, x, w, n, true);
+	n = put_csw(s, x, le32_at(s->cbw + 4) + (s->now == FAULT_TAG),
+		    s->now == FAULT_RESIDUE ? length(s) + 1 : s->residue,
+		    s->now == FAULT_PHASE    ? 2
+		    : s->now == FAULT_STATUS ? 3
+					     : s->csw_status,
+		    n);
 	s->phase = STICK_CBW;
 	stick_answer(s, x, (int)n);
+}
+
+static bool loses_csw(const struct stick *s)
+{
+	return s->now == FAULT_NO_CSW ||
+	       ((s->now == FAULT_LOST_CSW || s->now == FAULT_LOST_STALL) &&
+		s->stops == s->stops_then);
 }
 
 bool stick_run_bot(struct stick *s)
@@ -151,7 +186,7 @@ bool stick_run_bot(struct stick *s)
 		take_cbw(s, out);
 	else if (s->phase != STICK_CBW && s->now == FAULT_SILENT)
 		return false;
-	else if (s->phase == STICK_CSW && s->now == FAULT_LOST_CSW && s->stops == s->stops_then)
+	else if (s->phase == STICK_CSW && loses_csw(s))
 		return false;
 	else if (s->phase == STICK_DATA && !to_host(s) && out)
 		take_data(s, out);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* usbscsid over Bulk-Only Transport, against a stick that obeys, and one that does not. */
+#include <unistd.h>
+
 #include "stickrig.h"
 
 static void fill(uint8_t *at, size_t bytes, unsigned seed)
@@ -195,6 +197,7 @@ static void test_stalls(void)
 	fault(FAULT_STALL_CSW_TWICE, 1, 0, 1);
 	fault(FAULT_EMPTY_CSW, 1, 0, 0);
 	fault(FAULT_LOST_CSW, 1, 0, 0);
+	fault(FAULT_LOST_STALL, 1, 0, 0);
 	fault(FAULT_STALL_DATA, 1000, -EIO, 0);
 	fault(FAULT_STALL_DATA_LYING, 1000, -EIO, 0);
 	fault(FAULT_STALL_CBW, 1000, -EIO, 5);
@@ -209,6 +212,40 @@ static void test_transfers(void)
 	fault(FAULT_TRANSACTION, 1, 0, 1);
 	fault(FAULT_SHORT_DATA, 1000, -EIO, 0);
 	fault(FAULT_FULL_LENGTH, 1000, -EIO, 0);
+}
+
+/* The CSW in place of the data, seen at once in our own memory; in a client's as soon as no CSW
+ * comes. */
+static void test_skipped_data(void)
+{
+	uint32_t clock;
+
+	begin();
+	stick_misbehave(&stick, FAULT_SKIP_DATA, 3, SCSI_MODE_SENSE_6);
+	start();
+	CU_ASSERT_EQUAL_FATAL(start_result, 0);
+	CU_ASSERT_EQUAL(stick.stops, 0);
+	stick_misbehave(&stick, FAULT_SKIP_DATA, 1, SCSI_READ_10);
+	clock = target.transport->clock;
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 3, 1, 0), -EIO);
+	CU_ASSERT(target.transport->clock - clock < target.limit);
+	CU_ASSERT_EQUAL(target.transport->recoveries, 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 3, 1, 0), 0);
+	finish();
+}
+
+/* A CSW that never comes, asked for again in vain. */
+static void test_no_csw(void)
+{
+	int ret;
+
+	started();
+	stick_misbehave(&stick, FAULT_NO_CSW, 1, SCSI_READ_10);
+	ret = ask(PCIDIPC_BLOCK_READ, 3, 1, 0);
+	CU_ASSERT(ret == -ETIMEDOUT || !ret); /* it may still be in time for another try */
+	CU_ASSERT_EQUAL(stick.resets, 1);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 3, 1, 0), 0);
+	finish();
 }
 
 /* A command that never ends: the limit, then reset recovery. */
@@ -368,6 +405,8 @@ int main(void)
 			       {"bad CSWs", test_bad_csw},
 			       {"stalls", test_stalls},
 			       {"bad transfers", test_transfers},
+			       {"data that is skipped", test_skipped_data},
+			       {"no CSW", test_no_csw},
 			       {"a command that never ends", test_silent},
 			       {"bad writes", test_write_faults},
 			       {"port reset", test_port_reset},
@@ -380,6 +419,7 @@ int main(void)
 				 {"bot, a link that knows no chains", one_by_one, .pTests = tests},
 				 CU_SUITE_INFO_NULL};
 
+	alarm(60);
 	pcidipc_log_init("test_bot", getenv("TEST_VERBOSE") ? PCIDIPC_DEBUG : 0);
 	CU_initialize_registry();
 	CU_register_suites(suites);
