@@ -146,8 +146,10 @@ static int bot_send(struct transport *t, struct scsi_command *c)
 
 static int begin_sense(struct bot *b)
 {
-	struct scsi_cdb cdb = scsi_request_sense(SCSI_SENSE_BYTES);
-	struct usb_data data = {&b->sense_at, 0, SCSI_SENSE_BYTES, b->t.link->pool_index};
+	bool all = b->t.long_sense >> (b->current->lun & MOST_LUN) & 1;
+	uint8_t room = all ? SCSI_SENSE_BYTES : SCSI_SHORT_SENSE_BYTES;
+	struct scsi_cdb cdb = scsi_request_sense(room);
+	struct usb_data data = {&b->sense_at, 0, room, b->t.link->pool_index};
 
 	b->sensing = true;
 	memset(b->wire->sense, 0, sizeof(b->wire->sense));

@@ -11,6 +11,7 @@
 #define WRITE_SAME_BLOCKS 65535u
 #define MOST_PHYSICAL (1u << 20)
 #define SPC_2 4
+#define SPC_3 5
 
 /* ---- identity, once ---- */
 
@@ -86,6 +87,8 @@ int lun_identify(struct lun *lun)
 			     lun->identity.type);
 		return -ENODEV;
 	}
+	if (lun->identity.version >= SPC_3 && lun->number < MAX_LUNS)
+		lun->target->transport->long_sense |= (uint16_t)(1u << lun->number);
 	if (lun->identity.version >= SPC_2)
 		vital_product_data(lun);
 	name_it(lun);

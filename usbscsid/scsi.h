@@ -51,6 +51,7 @@
 
 #define SCSI_CDB_BYTES 16
 #define SCSI_SENSE_BYTES 96
+#define SCSI_SHORT_SENSE_BYTES 18 /* of the fixed format: what devices of old have */
 
 struct scsi_cdb {
 	uint8_t byte[SCSI_CDB_BYTES];

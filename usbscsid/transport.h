@@ -59,6 +59,9 @@ struct transport {
 	struct usb_link *link;
 	unsigned depth;	    /* commands in flight at once */
 	unsigned most_luns; /* BOT: what Get Max LUN says; 0: ask REPORT LUNS */
+	/* BOT, a bit for each LUN: it is new enough to be asked for more sense data than devices of
+	 * old have, which do not survive that. */
+	uint16_t long_sense;
 	uint64_t tick_ns;
 	uint32_t limit; /* of a command, in ticks */
 	/* Given up, or the device is gone; called once, after everything has completed. */

@@ -11,6 +11,7 @@ void unit_init(struct scsi_unit *u, uint64_t blocks, uint32_t block_bytes)
 	u->blocks = blocks;
 	u->block_bytes = block_bytes;
 	u->bad_block = UINT64_MAX;
+	u->version = 5;
 	u->medium = calloc(1, MODEL_WINDOW);
 	u->flushed = true;
 	if (!u->medium)
@@ -107,7 +108,7 @@ static struct scsi_answer inquiry(struct scsi_unit *u, const uint8_t *cdb, uint8
 	if (!(cdb[1] & 1)) {
 		in[0] = u->type;
 		in[1] = u->removable ? 0x80 : 0;
-		in[2] = 5;
+		in[2] = u->version;
 		in[4] = 31;
 		memcpy(in + 8, "Model   Stick           1.0 ", 28);
 		return data(36, room);
@@ -266,6 +267,7 @@ static struct scsi_answer request_sense(struct scsi_unit *u, const uint8_t *cdb,
 	struct scsi_answer s = sense(u, u->key, u->asc, u->ascq);
 
 	memcpy(in, s.sense, s.sense_bytes);
+	u->sense_room = cdb[4];
 	u->deferred = false;
 	u->key = u->asc = u->ascq = 0;
 	return data(s.sense_bytes, cdb[4]);

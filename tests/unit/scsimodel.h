@@ -14,7 +14,7 @@
 struct scsi_unit {
 	bool exists, removable, present, write_protected, wce, fua;
 	bool no_mode_sense, no_sync, refuse_fua, provisioned, descriptor_sense;
-	uint8_t type;
+	uint8_t type, version;
 	uint64_t blocks;
 	uint32_t block_bytes;
 	uint8_t *medium;	/* MODEL_WINDOW */
@@ -26,7 +26,8 @@ struct scsi_unit {
 	uint64_t bad_block; /* UINT64_MAX: none */
 	/* What happened. */
 	unsigned count[256];
-	bool flushed; /* since the last write */
+	uint8_t sense_room; /* of the last REQUEST SENSE */
+	bool flushed;	    /* since the last write */
 	uint8_t last[16];
 };
 

@@ -214,6 +214,20 @@ static void test_transfers(void)
 	fault(FAULT_FULL_LENGTH, 1000, -EIO, 0);
 }
 
+/* Devices of old are not asked for more sense data than they have. */
+static void test_sense_room(void)
+{
+	for (unsigned old = 0; old < 2; old++) {
+		begin();
+		stick.unit[0].bad_block = 9;
+		stick.unit[0].version = old ? 2 : 5;
+		start();
+		CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 9, 1, 0), -ENODATA);
+		CU_ASSERT_EQUAL(stick.unit[0].sense_room, old ? 18 : 96);
+		finish();
+	}
+}
+
 /* The CSW in place of the data, seen at once in our own memory; in a client's as soon as no CSW
  * comes. */
 static void test_skipped_data(void)
@@ -405,6 +419,7 @@ int main(void)
 			       {"bad CSWs", test_bad_csw},
 			       {"stalls", test_stalls},
 			       {"bad transfers", test_transfers},
+			       {"sense data", test_sense_room},
 			       {"data that is skipped", test_skipped_data},
 			       {"no CSW", test_no_csw},
 			       {"a command that never ends", test_silent},
