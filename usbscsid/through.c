@@ -6,6 +6,9 @@
 
 #include "target.h"
 
+/* What a client may ask for of the time limit of others' commands: they wait as long. */
+#define MOST_LIMITS 10
+
 static uint8_t cdb_bytes(uint8_t opcode)
 {
 	static const uint8_t bytes[8] = {6, 10, 10, 0, 16, 12, 0, 0};
@@ -57,8 +60,9 @@ static int check(const struct pcidipc_block_io *io, const uint8_t *cdb)
 static uint32_t ticks(const struct transport *t, uint32_t timeout_ms)
 {
 	uint64_t n = ((uint64_t)timeout_ms * 1000000 + t->tick_ns - 1) / t->tick_ns;
+	uint64_t most = (uint64_t)t->limit * MOST_LIMITS;
 
-	return (uint32_t)(n < INT32_MAX / 2 ? n : INT32_MAX / 2);
+	return (uint32_t)(n < most ? n : most);
 }
 
 static int perform(struct pcidipc_block_io *io, const struct scsi_cdb *cdb)

@@ -423,9 +423,11 @@ static void test_odd_geometry(void)
 static int pass(const uint8_t *cdb, uint32_t bytes, bool to_device,
 		struct ringabi_block_passthrough *p)
 {
+	uint32_t timeout_ms = p->timeout_ms;
 	struct asked a;
 
 	memset(p, 0, sizeof(*p));
+	p->timeout_ms = timeout_ms;
 	p->kind = RINGABI_BLOCK_PT_SCSI;
 	p->data_bytes = bytes;
 	p->to_device = to_device;
@@ -439,7 +441,7 @@ static int pass(const uint8_t *cdb, uint32_t bytes, bool to_device,
 
 static void test_through(void)
 {
-	struct ringabi_block_passthrough p;
+	struct ringabi_block_passthrough p = {0};
 
 	begin();
 	started();
@@ -451,6 +453,10 @@ static void test_through(void)
 	CU_ASSERT_EQUAL(pass((uint8_t[16]){0x04}, 0, false, &p), -EACCES);
 	CU_ASSERT_EQUAL(pass((uint8_t[16]){0x4d}, 16, false, &p), -EOPNOTSUPP);
 	CU_ASSERT_EQUAL(p.status, 0x00200502);
+	/* Others wait for it, so its time has an end. */
+	stick_misbehave(&stick, FAULT_SILENT, 1, SCSI_INQUIRY);
+	p.timeout_ms = UINT32_MAX;
+	CU_ASSERT_EQUAL(pass((uint8_t[16]){0x12, 0, 0, 0, 36}, 36, false, &p), -ETIMEDOUT);
 	finish();
 }
 
