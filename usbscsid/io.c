@@ -257,6 +257,13 @@ static enum verdict judge(struct progress *p, int *error)
 	case SCSI_TASK_ABORTED:
 		return AGAIN;
 	default:
+		pcidipc_log_ratelimited(PCIDIPC_WARNING,
+					"%s: command %#x at block %llu: status %#x%s",
+					p->io->disk->name, p->c.cdb.byte[0],
+					(unsigned long long)p->lba, p->c.status,
+					p->c.status == SCSI_RESERVATION_CONFLICT
+						? ", another host has reserved the disk"
+						: "");
 		return FAIL;
 	}
 }
