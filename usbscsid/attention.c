@@ -39,11 +39,21 @@ static bool medium_changed(const struct lun *lun, const struct scsi_sense *s)
 	return s->key == SENSE_NOT_READY && s->asc == 0x3a && lun->medium;
 }
 
-/* 29h: power on, or a reset, which may have cost it what lay in its cache only. */
-static bool cache_lost(const struct lun *lun, const struct scsi_sense *s)
+/* A reset, or loss of power: it may have cost it what lay in its cache only. */
+static void lose_cache(struct lun *lun)
 {
-	return s->key == SENSE_UNIT_ATTENTION && s->asc == 0x29 && lun->written != lun->flushed &&
-	       lun->disk.info.flags & RINGABI_BLOCK_VOLATILE_CACHE;
+	if (lun->written == lun->flushed || !(lun->disk.info.flags & RINGABI_BLOCK_VOLATILE_CACHE))
+		return;
+	lun->flushed = lun->written;
+	lose_writes(lun, "the device was reset");
+}
+
+void target_was_reset(struct transport *transport)
+{
+	const struct target *t = transport->user;
+
+	for (unsigned i = 0; t && i < t->nluns; i++)
+		lose_cache(t->lun[i]);
 }
 
 void target_heed(struct transport *transport, const struct scsi_command *c)
@@ -58,10 +68,12 @@ void target_heed(struct transport *transport, const struct scsi_command *c)
 			lose_writes(lun, scsi_sense_text(s.key));
 		return;
 	}
-	if (cache_lost(lun, &s)) {
-		lun->flushed = lun->written;
-		lose_writes(lun, "the device was reset");
-	}
+	if (s.key == SENSE_UNIT_ATTENTION && s.asc == 0x29) /* power on, or reset */
+		lose_cache(lun);
+	if (s.key == SENSE_UNIT_ATTENTION && s.asc == 0x3f && s.ascq == 0x0e)
+		pcidipc_notice("%s: it has other LUNs now: they become disks when it is plugged in "
+			       "again",
+			       lun->target->label);
 	if (medium_changed(lun, &s)) {
 		change_medium(lun);
 		lun_look_again(lun);

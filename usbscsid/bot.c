@@ -363,7 +363,6 @@ static const char *state(int res)
 
 static int reset_recovery(struct bot *b)
 {
-	struct usb_link *link = b->t.link;
 	int ret;
 
 	pcidipc_log_ratelimited(PCIDIPC_WARNING,
@@ -380,7 +379,7 @@ static int reset_recovery(struct bot *b)
 	if (ret && ret != -ENODEV) {
 		pcidipc_warn("Bulk-Only reset recovery failed (%s): resetting the device",
 			     strerror(-ret));
-		ret = link->ops->reset(link);
+		ret = transport_reset(&b->t);
 		transport_drain(&b->t);
 	}
 	fail_current(b);

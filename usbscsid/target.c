@@ -85,6 +85,7 @@ static int make_transport(struct target *t)
 	t->transport->limit = t->limit;
 	t->transport->lost = transport_lost;
 	t->transport->heed = target_heed;
+	t->transport->was_reset = target_was_reset;
 	t->transport->user = t;
 	t->most_bytes = t->transport->most_luns && t->link->speed < RINGABI_USB_SPEED_SUPER
 				? MOST_BYTES_SLOW
@@ -231,7 +232,11 @@ static void transport_lost(struct transport *transport)
 	if (t->device_gone)
 		return;
 	t->device_gone = true;
-	pcidipc_notice("%s: the device is gone", t->label);
+	if (transport->failure)
+		pcidipc_err("%s: it could not be mended and is given up: %s", t->label,
+			    strerror(-transport->failure));
+	else
+		pcidipc_notice("%s: the device is gone", t->label);
 	if (!t->stopping && pcidipc_spawn(t->loop, lost_task, t))
 		t->ended(t, 1);
 }
@@ -241,9 +246,13 @@ static void flush_all(struct target *t)
 	for (unsigned i = 0; i < t->nluns && !t->device_gone; i++) {
 		struct lun *lun = t->lun[i];
 		struct scsi_cdb cdb = scsi_synchronize_cache(lun->sync16);
+		int ret = 0;
 
 		if (lun->disk.info.flags & RINGABI_BLOCK_VOLATILE_CACHE)
-			lun_ask(t, lun->number, &cdb, NULL, 0);
+			ret = lun_ask(t, lun->number, &cdb, NULL, 0);
+		if (ret < 0 || lun->lost_writes)
+			pcidipc_err("%s: data that was written last may be lost: %s",
+				    lun->disk.name, strerror(ret < 0 ? -ret : EIO));
 	}
 }
 

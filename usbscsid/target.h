@@ -127,6 +127,8 @@ void lun_poll_start(struct lun *lun);
 /* attention.c */
 /* As transport->heed: what a unit says unasked, whoever's command it is that hears of it. */
 void target_heed(struct transport *transport, const struct scsi_command *command);
+/* As transport->was_reset: what lay in the units' caches only may be lost. */
+void target_was_reset(struct transport *transport);
 /* Start a unit that has stopped by itself, in a task of its own. */
 void lun_wake(struct lun *lun);
 

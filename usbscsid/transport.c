@@ -5,6 +5,8 @@
 #include <pcidipc/log.h>
 #include <stdlib.h>
 
+#define MOST_RESETS 100 /* tries, a tick apart */
+
 /* ---- sending ---- */
 
 static void tick(struct pcidipc_timer *timer);
@@ -29,6 +31,11 @@ static void send(struct transport *t, struct scsi_command *c)
 	pcidipc_list_append(&t->running, &c->link);
 	start_ticking(t);
 	ret = t->ops->send(t, c);
+	if (ret > 0) {
+		t->in_flight--;
+		pcidipc_list_remove(&c->link);
+		pcidipc_list_append(&t->waiting, &c->link);
+	}
 	if (ret)
 		transport_trouble(t);
 }
@@ -140,6 +147,19 @@ static void tick(struct pcidipc_timer *timer)
 
 /* ---- recovery ---- */
 
+int transport_reset(struct transport *t)
+{
+	int ret = t->link->ops->reset(t->link);
+
+	for (unsigned i = 0; i < MOST_RESETS && ret == -ECANCELED; i++) {
+		pcidipc_task_sleep(t->tick_ns);
+		ret = t->link->ops->reset(t->link);
+	}
+	if (t->was_reset)
+		t->was_reset(t);
+	return ret;
+}
+
 static void recover_task(void *arg)
 {
 	struct transport *t = arg;
@@ -151,6 +171,7 @@ static void recover_task(void *arg)
 	}
 	t->recovering = false;
 	t->paused = false;
+	t->failure = ret == -ENODEV ? 0 : ret;
 	if (ret)
 		transport_die(t);
 	pump_later(t);

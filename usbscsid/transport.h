@@ -45,7 +45,8 @@ struct scsi_command {
 
 struct transport_ops {
 	const char *name; /* "usb-bot" */
-	/* Send one: there is a free slot. Never completes it from inside. */
+	/* Send one: there is a free slot. Never completes it from inside. 1: it was not taken,
+	 * and is sent again after recovery. */
 	int (*send)(struct transport *t, struct scsi_command *command);
 	/* At every tick while commands are in flight: is there something for `recover`? */
 	bool (*look)(struct transport *t);
@@ -69,6 +70,8 @@ struct transport {
 	/* A command has ended with sense data: before its `done`, and before anything else is sent.
 	 */
 	void (*heed)(struct transport *t, const struct scsi_command *command);
+	/* The device was reset, or that was tried: nothing has completed yet. */
+	void (*was_reset)(struct transport *t);
 	void *user;
 
 	unsigned in_flight;
@@ -77,6 +80,7 @@ struct transport {
 	struct pcidipc_timer timer;
 	uint32_t clock; /* ticks */
 	uint32_t recoveries;
+	int failure; /* what has ended it, if that was not the device's going */
 	bool ticking, paused, recovering, again, dead, told;
 
 	unsigned transfers; /* with the link */
@@ -113,6 +117,8 @@ static inline bool transport_overdue(const struct transport *t, const struct scs
 {
 	return (int32_t)(t->clock - command->deadline) > 0;
 }
+/* Reset the device, also when another driver of it does so just now; -errno of the link. Task. */
+int transport_reset(struct transport *t);
 /* Transfers, counted. */
 int transport_transfer(struct transport *t, struct usb_transfer *transfer);
 void transport_transfer_done(struct transport *t);

@@ -162,9 +162,9 @@ static int uas_send(struct transport *t, struct scsi_command *c)
 	struct task *task = free_task(u);
 	int ret;
 
-	if (!task) { /* depth commands are in flight: cannot be */
+	if (!task) { /* a tag whose transfers do not come back */
 		u->fault = true;
-		return -EAGAIN;
+		return 1;
 	}
 	clear_task(task, c);
 	c->slot = (uint16_t)(tag_of(task) - 1);
@@ -352,14 +352,13 @@ static int stop_all(struct uas *u)
 
 static int reset_device(struct uas *u)
 {
-	struct usb_link *link = u->t.link;
 	int ret;
 
 	pcidipc_warn("UAS: resetting the device");
 	u->t.recoveries++;
 	ret = stop_all(u);
 	if (ret != -ENODEV)
-		ret = link->ops->reset(link);
+		ret = transport_reset(&u->t);
 	transport_drain(&u->t);
 	u->fault = u->stuck_data = false;
 	fail_tasks(u, ret == -ENODEV ? ret : 0);

@@ -202,12 +202,16 @@ static int reset(struct usb_link *link)
 	if (s->gone)
 		return -ENODEV;
 	pcidipc_task_yield();
+	if (s->others_reset) {
+		s->others_reset--;
+		return -ECANCELED;
+	}
 	reset_pipes(s);
 	if (s->port_reset_fails)
 		return -EIO;
 	stick_bot_reset(s);
 	stick_uas_reset(s);
-	for (unsigned i = 0; i < s->luns; i++)
+	for (unsigned i = 0; i < s->luns && !s->quiet_reset; i++)
 		unit_attention(&s->unit[i], 0x29, 0);
 	return 0;
 }

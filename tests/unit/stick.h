@@ -84,6 +84,8 @@ struct stick {
 	uint8_t opcode;
 	bool reset_fails; /* Bulk-Only Mass Storage Reset stalls */
 	bool port_reset_fails;
+	unsigned others_reset; /* so many port resets find another driver's under way */
+	bool quiet_reset;      /* no unit tells of it */
 	bool gone;
 	bool stalls_max_lun;
 	uint8_t max_lun_lie; /* 0: the truth */

@@ -311,6 +311,25 @@ static void test_port_reset(void)
 	finish();
 }
 
+/* What lay in its cache only may be gone by a reset of ours, although it says nothing. */
+static void test_reset_cache(void)
+{
+	begin();
+	stick.unit[0].wce = stick.reset_fails = stick.quiet_reset = true;
+	stick.others_reset = 3; /* another driver resets it just then */
+	start();
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	stick_misbehave(&stick, FAULT_PHASE, 1, SCSI_READ_10);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	CU_ASSERT_EQUAL(stick.port_resets, 4);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), -EIO);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), 0);
+	stick_misbehave(&stick, FAULT_PHASE, 1, SCSI_READ_10);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_FLUSH, 0, 0, 0), 0); /* nothing was */
+	finish();
+}
+
 /* Unplugged with commands in flight and waiting. */
 static void test_unplug(void)
 {
@@ -425,6 +444,7 @@ int main(void)
 			       {"a command that never ends", test_silent},
 			       {"bad writes", test_write_faults},
 			       {"port reset", test_port_reset},
+			       {"a cache and a port reset", test_reset_cache},
 			       {"unplugged", test_unplug},
 			       {"cancel", test_cancel},
 			       {"LUNs", test_luns},

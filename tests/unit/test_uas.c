@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* usbscsid over UAS, with streams and without, against a stick that obeys, and one that does not.
  */
+#include <unistd.h>
+
 #include "stickrig.h"
 
 static bool with_streams;
@@ -177,6 +179,23 @@ static void test_device_reset(void)
 	finish();
 }
 
+/* A tag that is not free again when it should be: its command goes out after the reset. */
+static void test_no_tag(void)
+{
+	struct asked a[40];
+
+	started();
+	target.transport->depth++;
+	for (unsigned i = 0; i < 40; i++) {
+		prepare(&a[i], 0, PCIDIPC_BLOCK_READ, i, 1, 0);
+		submit(&a[i]);
+	}
+	for (unsigned i = 0; i < 40; i++)
+		CU_ASSERT_EQUAL(finish_request(&a[i]), 0);
+	CU_ASSERT(stick.port_resets > 0);
+	finish();
+}
+
 static void test_unplug(void)
 {
 	struct asked a[40];
@@ -227,6 +246,7 @@ int main(void)
 			       {"abort", test_abort},
 			       {"LUN reset", test_lun_reset},
 			       {"device reset", test_device_reset},
+			       {"no tag", test_no_tag},
 			       {"unplugged", test_unplug},
 			       {"fall back", test_fall_back},
 			       CU_TEST_INFO_NULL};
@@ -235,6 +255,7 @@ int main(void)
 		{.pName = "no streams", .pInitFunc = init_no_streams, .pTests = tests},
 		CU_SUITE_INFO_NULL};
 
+	alarm(60);
 	pcidipc_log_init("test_uas", getenv("TEST_VERBOSE") ? PCIDIPC_DEBUG : 0);
 	CU_initialize_registry();
 	CU_register_suites(suites);
