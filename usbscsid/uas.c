@@ -19,6 +19,7 @@
 #define MOST_COMMANDS 32
 #define MOST_TAGS (MOST_COMMANDS + 1) /* the last one is for task management */
 #define TMF_MS 5000
+#define WAIT_NS 1000000
 
 /* What the device reads and writes of our own, for one tag. */
 struct wire {
@@ -410,6 +411,27 @@ static int tmf(struct uas *u, uint8_t function, uint16_t about, uint8_t lun)
 	return ret == RESPONSE_COMPLETE || ret == RESPONSE_SUCCEEDED ? 0 : ret < 0 ? ret : -EIO;
 }
 
+/* Without streams: is there data of another command on its pipe? */
+static bool shares_pipe(const struct task *task)
+{
+	const struct uas *u = task->uas;
+
+	for (unsigned i = 0; i < u->tags && !u->streams; i++)
+		if (&u->task[i] != task && u->task[i].data_res == UNDER_WAY &&
+		    u->task[i].data.endpoint == task->data.endpoint)
+			return true;
+	return false;
+}
+
+/* xhcid's transfers have ended when the stop returns, libusb's end some time later. */
+static bool comes_back(const struct task *task)
+{
+	pcidipc_task_yield();
+	for (uint64_t ns = 0; under_way(task) && ns < tmf_ns(task->uas); ns += WAIT_NS)
+		pcidipc_task_sleep(WAIT_NS);
+	return !under_way(task);
+}
+
 /* The device has forgotten a command: what is queued for it will never complete by itself. */
 static int take_back(struct task *task)
 {
@@ -418,13 +440,13 @@ static int take_back(struct task *task)
 	uint16_t stream = u->streams ? tag_of(task) : 0;
 	int ret = 0;
 
+	if (task->data_res == UNDER_WAY && shares_pipe(task)) /* a stop would end that one, too */
+		return -EIO;
 	if (task->data_res == UNDER_WAY)
 		ret = link->ops->stop(link, task->data.endpoint, stream);
 	if (!ret && u->streams && u->status[tag_of(task) - 1].posted)
 		ret = link->ops->stop(link, u->pipes.status.endpoint, stream);
-	for (unsigned i = 0; i < 1000 && !ret && under_way(task); i++)
-		pcidipc_task_yield();
-	return ret ? ret : under_way(task) ? -EIO : 0;
+	return ret ? ret : comes_back(task) ? 0 : -EIO;
 }
 
 /* The device has forgotten it. */
@@ -461,6 +483,8 @@ static int abort_task(struct task *task)
 
 	pcidipc_warn("UAS: command %#x takes too long: aborting it", c->cdb.byte[0]);
 	ret = tmf(u, TMF_ABORT_TASK, tag_of(task), lun);
+	if (ret == -ETIMEDOUT) /* its answer would be taken for the next function's */
+		return ret;
 	return ret ? reset_lun(u, lun) : end_task(task);
 }
 

@@ -161,6 +161,30 @@ static void flush(struct usb_link *link)
 	stick_of(link)->opener = NULL;
 }
 
+static void stopped(struct pcidipc_timer *timer)
+{
+	struct stick *s = pcidipc_container_of(timer, struct stick, stopping);
+
+	for (unsigned i = 0; i < 8; i++) {
+		struct stick_stop at = s->stop[i];
+
+		s->stop[i].set = false;
+		if (at.set)
+			cancel(s, at.endpoint, at.stream ? at.stream : -1, -ECANCELED);
+	}
+}
+
+static void stop_later(struct stick *s, uint8_t endpoint, uint16_t stream)
+{
+	unsigned i = 0;
+
+	while (s->stop[i].set)
+		if (++i == 8)
+			abort();
+	s->stop[i] = (struct stick_stop){endpoint, stream, true};
+	pcidipc_timer_set(s->link.loop, &s->stopping, 5000000, stopped);
+}
+
 static int stop(struct usb_link *link, uint8_t endpoint, uint16_t stream)
 {
 	struct stick *s = stick_of(link);
@@ -169,7 +193,10 @@ static int stop(struct usb_link *link, uint8_t endpoint, uint16_t stream)
 	if (s->gone)
 		return -ENODEV;
 	pcidipc_task_yield();
-	cancel(s, endpoint, stream ? stream : -1, -ECANCELED);
+	if (s->slow_stop)
+		stop_later(s, endpoint, stream);
+	else
+		cancel(s, endpoint, stream ? stream : -1, -ECANCELED);
 	return 0;
 }
 
@@ -394,6 +421,7 @@ void stick_destroy(struct stick *s)
 {
 	pcidipc_defer_cancel(&s->run);
 	pcidipc_timer_cancel(&s->late);
+	pcidipc_timer_cancel(&s->stopping);
 	for (unsigned i = 0; i < STICK_LUNS; i++)
 		unit_free(&s->unit[i]);
 	stick_uas_reset(s);

@@ -46,7 +46,8 @@ enum stick_fault {
 	FAULT_TRANSACTION,
 	FAULT_SILENT, /* never answers this command */
 	FAULT_READY_TWICE,
-	FAULT_RESPONSE, /* UAS: a RESPONSE IU instead of a SENSE IU */
+	FAULT_READY_SILENT, /* UAS without streams: never moves the data that it is ready for */
+	FAULT_RESPONSE,	    /* UAS: a RESPONSE IU instead of a SENSE IU */
 	FAULT_SHORT_IU,
 	FAULT_WRONG_IU,
 };
@@ -70,6 +71,12 @@ struct stick_task {
 struct stick {
 	struct usb_link link;
 	struct pcidipc_deferred run;
+	struct pcidipc_timer stopping;
+	struct stick_stop {
+		uint8_t endpoint;
+		uint16_t stream;
+		bool set;
+	} stop[8];		   /* with slow_stop */
 	struct pcidipc_timer late; /* ends transfers with a time limit: they all have the same */
 	struct scsi_unit unit[STICK_LUNS];
 	unsigned luns;
@@ -84,6 +91,7 @@ struct stick {
 	uint8_t opcode;
 	bool reset_fails; /* Bulk-Only Mass Storage Reset stalls */
 	bool port_reset_fails;
+	bool slow_stop;	       /* what is stopped ends later */
 	unsigned others_reset; /* so many port resets find another driver's under way */
 	bool quiet_reset;      /* no unit tells of it */
 	bool gone;

@@ -130,6 +130,8 @@ static bool give_ready(struct stick *s, uint16_t tag, bool write)
 	if (!give_iu(s, tag, iu, 4))
 		return false;
 	t->ready_sent = t->fault != FAULT_READY_TWICE;
+	if (t->fault == FAULT_READY_SILENT)
+		t->fault = FAULT_SILENT;
 	if (t->fault == FAULT_READY_TWICE)
 		t->fault = FAULT_NONE;
 	return true;

@@ -175,7 +175,44 @@ static void test_device_reset(void)
 	stick_misbehave(&stick, FAULT_SILENT, 1, SCSI_READ_10);
 	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), -ETIMEDOUT);
 	CU_ASSERT_EQUAL(stick.port_resets, 1);
+	/* Nothing else is asked of it meanwhile: an answer that is late would be taken for that
+	 * one's. */
+	CU_ASSERT_EQUAL(stick.lun_resets, 0);
 	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	finish();
+}
+
+/* A link whose transfers end some time after they were stopped. */
+static void test_slow_stop(void)
+{
+	started();
+	stick.slow_stop = true;
+	stick_misbehave(&stick, with_streams ? FAULT_SILENT : FAULT_READY_SILENT, 1, SCSI_READ_10);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), -ETIMEDOUT);
+	CU_ASSERT_EQUAL(stick.aborts, 1);
+	CU_ASSERT_EQUAL(stick.port_resets, 0);
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 0, 1, 0), 0);
+	finish();
+}
+
+/* One command's data cannot be stopped without that of another one, which is in time: it is tried
+ * again. */
+static void test_shared_pipe(void)
+{
+	struct asked a[2];
+
+	if (with_streams)
+		return;
+	started();
+	stick_misbehave(&stick, FAULT_READY_SILENT, 2, SCSI_READ_10);
+	for (unsigned i = 0; i < 2; i++) {
+		prepare(&a[i], 0, PCIDIPC_BLOCK_READ, i, 1, i * 512);
+		submit(&a[i]);
+		target.transport->limit = 1000000;
+	}
+	CU_ASSERT_EQUAL(finish_request(&a[0]), -ETIMEDOUT);
+	CU_ASSERT_EQUAL(finish_request(&a[1]), 0);
+	CU_ASSERT_EQUAL(stick.port_resets, 1);
 	finish();
 }
 
@@ -246,6 +283,8 @@ int main(void)
 			       {"abort", test_abort},
 			       {"LUN reset", test_lun_reset},
 			       {"device reset", test_device_reset},
+			       {"stops that take time", test_slow_stop},
+			       {"a pipe that is shared", test_shared_pipe},
 			       {"no tag", test_no_tag},
 			       {"unplugged", test_unplug},
 			       {"fall back", test_fall_back},
