@@ -39,6 +39,10 @@ struct libusb_link {
 	uint8_t *base[MOST_POOLS]; /* 0 is our own */
 	struct libusb_watch watch[MOST_WATCHES];
 	struct pcidipc_list running; /* struct usb_transfer */
+	/* Streams that were allocated, and of which endpoints: a reset frees them. */
+	unsigned streams;
+	uint8_t stream_endpoint[MOST_STREAM_ENDPOINTS];
+	libusb_hotplug_callback_handle leaves;
 	bool gone;
 };
 
@@ -305,16 +309,18 @@ static int stream_endpoints(struct libusb_link *u, unsigned alternate,
 static int configure(struct usb_link *link, unsigned alternate, unsigned streams)
 {
 	struct libusb_link *u = libusb_of(link);
-	uint8_t endpoint[MOST_STREAM_ENDPOINTS];
 	int n, ret;
 
+	u->streams = 0;
 	ret = libusb_set_interface_alt_setting(u->handle, link->interface, (int)alternate);
 	if (ret)
 		return error_of(ret);
-	n = streams ? stream_endpoints(u, alternate, endpoint) : 0;
+	n = streams ? stream_endpoints(u, alternate, u->stream_endpoint) : 0;
 	if (!n)
 		return 0;
-	return error_of(libusb_alloc_streams(u->handle, streams, endpoint, n));
+	ret = libusb_alloc_streams(u->handle, streams, u->stream_endpoint, n);
+	u->streams = ret > 0 ? (unsigned)ret : 0;
+	return error_of(ret);
 }
 
 static int clear_halt(struct usb_link *link, uint8_t endpoint)
@@ -335,13 +341,30 @@ static int stop(struct usb_link *link, uint8_t endpoint, uint16_t stream)
 	return 0;
 }
 
+/* The kernel sets the alternate setting again after a reset, but its streams are gone: all of them
+ * have to be there again. */
+static int restore_streams(struct libusb_link *u)
+{
+	int ret;
+
+	if (!u->streams)
+		return 0;
+	ret = libusb_alloc_streams(u->handle, u->streams, u->stream_endpoint,
+				   MOST_STREAM_ENDPOINTS);
+	if (ret < 0)
+		return error_of(ret);
+	return (unsigned)ret == u->streams ? 0 : -EIO;
+}
+
 static int reset(struct usb_link *link)
 {
 	struct libusb_link *u = libusb_of(link);
+	int ret;
 
 	pcidipc_list_for_each(x, &u->running, struct usb_transfer, link)
 		libusb_cancel_transfer(((struct native *)x->native)->transfer);
-	return u->gone ? -ENODEV : error_of(libusb_reset_device(u->handle));
+	ret = u->gone ? -ENODEV : error_of(libusb_reset_device(u->handle));
+	return ret ? ret : restore_streams(u);
 }
 
 /* ---- pools: mapped here by the scheme ---- */
@@ -431,6 +454,8 @@ static void close_link(struct usb_link *link)
 {
 	struct libusb_link *u = libusb_of(link);
 
+	if (u->leaves)
+		libusb_hotplug_deregister_callback(u->context, u->leaves);
 	if (u->handle) {
 		libusb_release_interface(u->handle, link->interface);
 		libusb_close(u->handle);
@@ -506,6 +531,30 @@ static int describe(struct libusb_link *u, int interface)
 	return 0;
 }
 
+/* An idle device has no transfer that would tell. */
+static int LIBUSB_CALL left(libusb_context *context, libusb_device *device,
+			    libusb_hotplug_event event, void *arg)
+{
+	struct libusb_link *u = arg;
+
+	(void)context, (void)event;
+	if (device == libusb_get_device(u->handle))
+		lose(u);
+	return 0;
+}
+
+static void watch_leaving(struct libusb_link *u)
+{
+	int ret = libusb_hotplug_register_callback(u->context, LIBUSB_HOTPLUG_EVENT_DEVICE_LEFT, 0,
+						   u->link.vendor, u->link.product,
+						   LIBUSB_HOTPLUG_MATCH_ANY, left, u, &u->leaves);
+
+	if (ret)
+		pcidipc_notice("libusb does not tell when the device is unplugged: an idle disk "
+			       "does not notice (%s)",
+			       libusb_error_name(ret));
+}
+
 static int claim(struct libusb_link *u)
 {
 	libusb_set_auto_detach_kernel_driver(u->handle, 1);
@@ -546,6 +595,8 @@ int link_libusb_open(struct pcidipc_loop *loop, const char *text, int interface,
 		ret = claim(u);
 	if (!ret)
 		ret = watch_all(u);
+	if (!ret)
+		watch_leaving(u);
 	if (ret)
 		close_link(&u->link);
 	else
