@@ -24,9 +24,6 @@
 #define CONTROL_MS 5000
 #define MOST_LUN 15
 
-#define NOT_YET (-0x7ffffffe) /* this transfer has not been sent */
-#define UNDER_WAY (-0x7fffffff)
-
 struct bot {
 	struct transport t;
 	struct bot_pipes pipes;

@@ -25,8 +25,8 @@ struct usb_data {
 	uint16_t pool;
 };
 
-/* Cut into pieces of one segment each; returns their number, or -EINVAL: more than `most`, or the
- * segments end before the bytes do. */
+/* Cut into pieces of one segment each; returns their number, or -EINVAL: more than `most`. The
+ * segments hold skip + bytes, which the caller has seen to: their number is not known here. */
 int usb_data_pieces(const struct usb_data *data, struct ringabi_usb_segment *piece, unsigned most);
 
 /* A bulk transfer: the caller's, in place until done. */

@@ -53,13 +53,16 @@ static int reset(struct usb_link *link)
 	return pcidipc_usb_reset(usb_of(link));
 }
 
-/* More than we asked for cannot have been moved. */
+#define MOST_ERRNO 4095
+
+/* More than we asked for cannot have been moved; and what is no errno means something else to the
+ * transports. */
 static void transfer_done(struct pcidipc_op *op, const struct pcidipc_cqe *cqe)
 {
 	struct usb_transfer *x = pcidipc_container_of(op, struct usb_transfer, op);
 	int res = cqe->res;
 
-	if (res > 0 && (uint32_t)res > x->data.bytes)
+	if ((res > 0 && (uint32_t)res > x->data.bytes) || res < -MOST_ERRNO)
 		res = -EPROTO;
 	x->done(x, res);
 }

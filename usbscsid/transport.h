@@ -109,6 +109,10 @@ void transport_destroy(struct transport *t);
 
 /* ---- for bot.c and uas.c ---- */
 
+/* Results of transfers that have none; no link gives them. */
+#define NOT_YET (-0x7ffffffe) /* it has not been sent */
+#define UNDER_WAY (-0x7fffffff)
+
 void transport_init(struct transport *t, const struct transport_ops *ops, struct usb_link *link);
 void transport_complete(struct transport *t, struct scsi_command *command, int error);
 /* Have ops->recover called. */

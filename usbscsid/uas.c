@@ -50,7 +50,7 @@ struct status {
 struct uas {
 	struct transport t;
 	struct uas_pipes pipes;
-	struct pcidipc_buf *memory, *lists;
+	struct pcidipc_buf *memory;
 	struct wire *wire;
 	unsigned streams;
 	unsigned tags; /* of commands */
@@ -62,9 +62,6 @@ struct uas {
 	bool fault;			     /* reset the device */
 	bool stuck_data;		     /* there is data of a failed command to be stopped */
 };
-
-#define NOT_YET (-0x7ffffffe)
-#define UNDER_WAY (-0x7fffffff)
 
 static struct uas *uas_of(struct transport *t)
 {
