@@ -284,6 +284,8 @@ int lun_examine(struct lun *lun)
 
 	lun->medium = !ret; /* it may still be of no use */
 	if (!ret)
+		lun->stale = false; /* what it has said until now is seen to here */
+	if (!ret)
 		ret = capacity(lun);
 	if (!ret)
 		ret = check_geometry(lun);

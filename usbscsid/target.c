@@ -128,6 +128,8 @@ static int bring_up(struct lun *lun)
 	if (ret)
 		lun_describe_empty(lun);
 	lun->retry = ret && ret != -ENOMEDIUM && ret != -EOPNOTSUPP;
+	if (!lun->stale) /* nobody knows of another medium */
+		lun->told = lun->generation;
 	if (worth_a_disk(lun, ret))
 		ret = lun_publish(lun);
 	if (ret)

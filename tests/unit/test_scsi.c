@@ -162,6 +162,22 @@ static void test_swapped(void)
 	finish();
 }
 
+/* Most sticks tell at once that there is a medium: nobody knows of another one. */
+static void test_plugged_in(void)
+{
+	begin();
+	stick.unit[0].removable = true;
+	unit_attention(&stick.unit[0], 0x28, 0);
+	target.poll_ns = 3600000000000ull;
+	started();
+	CU_ASSERT(!target.lun[0]->examining);
+	CU_ASSERT(!(flags() & RINGABI_BLOCK_NO_MEDIUM));
+	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_WRITE, 0, 1, 0), 0);
+	CU_ASSERT_EQUAL(disks_changed, 0);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_READ_CAPACITY_10], 1);
+	finish();
+}
+
 /* None of those that wait, whoever hears of the change; and clients are told, although the next
  * medium looks like the one before. The first one is overlooked for a while by the device. */
 static void swapped_meanwhile(bool by_others)
@@ -468,6 +484,7 @@ int main(void)
 			       {"becoming ready", test_becoming_ready},
 			       {"media", test_media},
 			       {"swapped", test_swapped},
+			       {"plugged in", test_plugged_in},
 			       {"swapped while requests wait", test_swapped_meanwhile},
 			       {"deferred errors", test_deferred},
 			       {"a cache and a reset", test_reset_cache},
