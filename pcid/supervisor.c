@@ -340,8 +340,9 @@ static void stop_process(struct pcid_driver *d)
 	uint64_t deadline;
 
 	d->state = PCID_STOPPING;
-	pcid_children_remove(d, d->stop == PCID_STOP_SHUTDOWN ? PCID_STOP_SHUTDOWN
-							      : PCID_STOP_REMOVED);
+	/* Whoever only restarts still has their devices: they end in order. */
+	pcid_children_remove(d, d->stop == PCID_STOP_REMOVED ? PCID_STOP_REMOVED
+							     : PCID_STOP_SHUTDOWN);
 	deadline = now(d) + PCID_STOP_NS;
 	while (d->nchildren_alive && !d->exited && now(d) < deadline)
 		nap(d, deadline - now(d));

@@ -200,9 +200,33 @@ static void test_while_starting(void)
 		int64_t restarts = rig_number(&rig, "drivers", "xhcid", "restarts");
 
 		kill_driver();
-		CU_ASSERT_TRUE_FATAL(RIG_UNTIL(rig_number(&rig, "drivers", "xhcid", "restarts") >
-					       restarts));
+		CU_ASSERT_TRUE_FATAL(
+			RIG_UNTIL(rig_number(&rig, "drivers", "xhcid", "restarts") > restarts));
 	}
+	for (load.n = 0; load.n < STICKS; load.n++)
+		check_stick(&load);
+}
+
+/* At pcid's word all of them end in order: the sticks are there, so they are flushed and not taken
+ * for gone. */
+static void test_told(void)
+{
+	int64_t restarts = rig_number(&rig, "drivers", "xhcid", "restarts");
+	size_t mark = rig_mark(&rig);
+	struct load load;
+	struct json_object *show = rig_show(&rig, "xhcid"), *answer;
+	char command[128];
+
+	snprintf(command, sizeof(command), "restart\",\"function\":\"%s",
+		 json_object_get_string(json_object_object_get(show, "address")));
+	answer = rig_ask(&rig, command);
+	CU_ASSERT_PTR_NOT_NULL(answer);
+	json_object_put(answer);
+	json_object_put(show);
+	CU_ASSERT_TRUE_FATAL(
+		RIG_UNTIL(rig_number(&rig, "drivers", "xhcid", "restarts") > restarts));
+	CU_ASSERT_FALSE(rig_logged_since(&rig, mark, "the device is gone"));
+	memset(&load, 0, sizeof(load));
 	for (load.n = 0; load.n < STICKS; load.n++)
 		check_stick(&load);
 }
@@ -242,7 +266,8 @@ static int start(void)
 	return rig_start(&rig, config());
 }
 
-static CU_TestInfo tests[] = {{"killed early", test_early},
+static CU_TestInfo tests[] = {{"told to restart", test_told},
+			      {"killed early", test_early},
 			      {"killed under load", test_under_load},
 			      {"killed while it starts", test_while_starting},
 			      CU_TEST_INFO_NULL};
