@@ -77,14 +77,15 @@ static int send_csw(struct bot *b)
 	return transfer(b, &b->csw, &b->csw_res);
 }
 
-/* And the CSW behind it, where the link begins it for us when the data is there. */
+/* And the CSW behind it, where the link begins it for us when the data is there. Not behind what
+ * may be the CSW itself: skipped_data. */
 static int send_data(struct bot *b)
 {
 	struct usb_link *link = b->t.link;
 	int ret;
 
 	b->data.endpoint = reads(b) ? b->pipes.in.endpoint : b->pipes.out.endpoint;
-	b->data.then = link->chains;
+	b->data.then = link->chains && b->data.data.pool != link->pool_index;
 	ret = transfer(b, &b->data, &b->data_res);
 	if (ret || !b->data.then)
 		return ret;
