@@ -230,21 +230,32 @@ static bool there(int res)
 	return res >= 0;
 }
 
+static const uint8_t *own_data(const struct bot *b)
+{
+	const struct usb_data *d = &b->data.data;
+
+	return (uint8_t *)pcidipc_pool_base(b->t.link->pool) + d->segments->iova + d->skip;
+}
+
 /* Some devices skip the data of a command that they refuse, and send its CSW at once. It is seen in
  * memory of our own only. */
-static bool skipped_data(struct bot *b)
+static bool skipped_data(const struct bot *b)
 {
 	const struct usb_data *d = &b->data.data;
 	const char *why;
 	struct csw csw;
 
-	if (!reads(b) || b->data_res != CSW_BYTES || b->length <= CSW_BYTES ||
+	if (!b->current || !reads(b) || b->data_res != CSW_BYTES || b->length <= CSW_BYTES ||
 	    d->pool != b->t.link->pool_index)
 		return false;
-	memcpy(b->wire->csw,
-	       (uint8_t *)pcidipc_pool_base(b->t.link->pool) + d->segments->iova + d->skip,
-	       CSW_BYTES);
-	return !csw_parse(b->wire->csw, CSW_BYTES, b->tag, b->length, &csw, &why);
+	return !csw_parse(own_data(b), CSW_BYTES, b->tag, b->length, &csw, &why);
+}
+
+static void take_skipped(struct bot *b)
+{
+	memcpy(b->wire->csw, own_data(b), CSW_BYTES);
+	b->data_res = 0;
+	b->csw_res = CSW_BYTES;
 }
 
 /* A transfer is done: go on. */
@@ -294,11 +305,13 @@ static void data_done(struct usb_transfer *x, int res)
 	struct bot *b = pcidipc_container_of(x, struct bot, data);
 
 	b->data_res = res;
-	if (b->current && skipped_data(b)) {
-		b->csw_res = CSW_BYTES;
-		res = 0;
+	if (skipped_data(b) && b->csw_res == UNDER_WAY) { /* that one has to be taken back */
+		b->nudge = true;
+		transport_trouble(&b->t);
+	} else if (skipped_data(b)) {
+		take_skipped(b);
 	}
-	transfer_done(b, &b->data_res, res);
+	transfer_done(b, &b->data_res, b->data_res);
 }
 
 static void csw_done(struct usb_transfer *x, int res)
@@ -478,12 +491,14 @@ static int nudge(struct bot *b)
 	b->nudged = true;
 	if (quiesce(b))
 		return -EPROTO;
-	if (b->csw_res == -ECANCELED && perhaps_skipped(b)) {
+	if (b->csw_res == -ECANCELED && skipped_data(b)) {
+		take_skipped(b);
+	} else if (b->csw_res == -ECANCELED && perhaps_skipped(b)) {
 		b->current->status = SCSI_CHECK_CONDITION;
 		return begin_sense(b);
-	}
-	if (b->csw_res == -ECANCELED)
+	} else if (b->csw_res == -ECANCELED) {
 		b->csw_res = NOT_YET;
+	}
 	return end_by_csw(b);
 }
 
