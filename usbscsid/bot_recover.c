@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* Bulk-Only: what is not usual (6.7, figure 2) and what is worse (5.3.4). */
+#include <errno.h>
+#include <pcidipc/log.h>
+#include <string.h>
+
+#include "bot_state.h"
+
+#define REQUEST_RESET 0xff /* 3.1 */
+#define TO_INTERFACE 0x21
+
+static bool there(int res)
+{
+	return res >= 0;
+}
+
+/* Nothing stays queued on either pipe. */
+static int quiesce(struct bot *b)
+{
+	struct usb_link *link = b->t.link;
+	int ret;
+
+	if (!b->t.transfers)
+		return 0;
+	ret = link->ops->stop(link, b->pipes.in.endpoint, 0);
+	if (!ret)
+		ret = link->ops->stop(link, b->pipes.out.endpoint, 0);
+	if (!ret || ret == -ENODEV) /* then the link ends them all */
+		transport_drain(&b->t);
+	return ret;
+}
+
+/* 5.3.4: Bulk-Only Mass Storage Reset, then clear both endpoints' halts. */
+int bot_mass_storage_reset(struct bot *b)
+{
+	struct usb_link *link = b->t.link;
+	const struct usb_setup setup = {
+		.type = TO_INTERFACE, .request = REQUEST_RESET, .index = link->interface};
+	int ret = link->ops->control(link, &setup, NULL, BOT_CONTROL_MS);
+
+	if (ret >= 0)
+		ret = link->ops->clear_halt(link, b->pipes.in.endpoint);
+	if (!ret)
+		ret = link->ops->clear_halt(link, b->pipes.out.endpoint);
+	return ret;
+}
+
+/* What a command that is being taken back completes with: the device is done with its buffer. */
+static void fail_current(struct bot *b)
+{
+	struct scsi_command *c = b->current;
+
+	if (c)
+		bot_complete(b, transport_overdue(&b->t, c) ? -ETIMEDOUT : -EPROTO);
+}
+
+static const char *state(int res)
+{
+	return res == NOT_YET ? "not sent" : res == UNDER_WAY ? "under way" : "done";
+}
+
+static int reset_recovery(struct bot *b)
+{
+	int ret;
+
+	pcidipc_log_ratelimited(PCIDIPC_WARNING,
+				"command %#x, %u bytes: reset recovery; CBW %s (%d), data %s (%d), "
+				"CSW %s (%d)",
+				b->wire->cbw[15], b->length, state(b->cbw_res), b->cbw_res,
+				state(b->data_res), b->data_res, state(b->csw_res), b->csw_res);
+	ret = quiesce(b);
+
+	b->t.recoveries++;
+	b->ahead = false; /* if it was that which the device did not like */
+	if (!ret)
+		ret = bot_mass_storage_reset(b);
+	if (ret && ret != -ENODEV) {
+		pcidipc_warn("Bulk-Only reset recovery failed (%s): resetting the device",
+			     strerror(-ret));
+		ret = transport_reset(&b->t);
+		transport_drain(&b->t);
+	}
+	fail_current(b);
+	return ret;
+}
+
+static int ask_csw_again(struct bot *b)
+{
+	struct pcidipc_completion done = {0};
+
+	b->csw.timeout_ms = (uint32_t)(b->t.limit * b->t.tick_ns / 1000000) + 1;
+	memset(b->wire->csw, 0, sizeof(b->wire->csw));
+	if (bot_transfer(b, &b->csw, &b->csw_res))
+		return -EIO;
+	b->csw_again = &done;
+	b->t.link->ops->flush(b->t.link);
+	return pcidipc_await(&done);
+}
+
+/* Figure 2: the CSW, if it was not read yet, and once more after a stall; some devices send an
+ * empty packet before it. */
+static int read_csw(struct bot *b)
+{
+	struct usb_link *link = b->t.link;
+	int res = b->csw_res;
+
+	if (res == NOT_YET)
+		res = ask_csw_again(b);
+	if (res == -EPIPE) {
+		if (link->ops->clear_halt(link, b->pipes.in.endpoint))
+			return -EPROTO;
+		res = ask_csw_again(b);
+	} else if (res == 0) {
+		res = ask_csw_again(b);
+	}
+	return res;
+}
+
+/* Can this be mended without a reset: the data was stalled, or the CSW? Clears the halt. */
+static int clear_stalls(struct bot *b)
+{
+	struct usb_link *link = b->t.link;
+
+	if (b->cbw_res != CBW_BYTES)
+		return -EPROTO;
+	if (b->data_res == -EPIPE) {
+		if (b->t.transfers && quiesce(b))
+			return -EPROTO;
+		b->csw_res = NOT_YET;
+		return link->ops->clear_halt(link, b->data.endpoint);
+	}
+	if (b->length && !there(b->data_res))
+		return -EPROTO;
+	return b->csw_res == -EPIPE || b->csw_res == 0 ? 0 : -EPROTO;
+}
+
+/* From here on it goes the usual way again, REQUEST SENSE included. */
+static int end_by_csw(struct bot *b)
+{
+	struct csw csw;
+
+	return read_csw(b) != CSW_BYTES || bot_check_csw(b, &csw) ? -EPROTO : bot_finish(b, &csw);
+}
+
+static int mend(struct bot *b)
+{
+	if (transport_overdue(&b->t, b->current) || clear_stalls(b))
+		return -EPROTO;
+	return end_by_csw(b);
+}
+
+/*
+ * All is there but the CSW. A device that was asked for it while it was still ending its command
+ * may have overlooked that (QEMU's does, when the transfer is queued at the wrong moment). Asking
+ * anew does no harm.
+ */
+bool bot_look(struct transport *t)
+{
+	struct bot *b = bot_of(t);
+
+	if (!b->current || b->nudged || b->csw_res != UNDER_WAY || !there(b->cbw_res) ||
+	    (b->length && !there(b->data_res)) || t->clock - b->csw_clock < 2)
+		return false;
+	b->nudge = true;
+	return true;
+}
+
+/* The CSW does not come, and what came as data may have been that (a client's memory is not looked
+ * into): then the command has failed, and the device is ready to say why. */
+static bool perhaps_skipped(const struct bot *b)
+{
+	return !b->sensing && bot_reads(b) && b->data_res == CSW_BYTES && b->length > CSW_BYTES;
+}
+
+static int nudge(struct bot *b)
+{
+	b->nudge = false;
+	b->nudged = true;
+	if (quiesce(b))
+		return -EPROTO;
+	if (b->csw_res == -ECANCELED && bot_skipped_data(b)) {
+		bot_take_skipped(b);
+	} else if (b->csw_res == -ECANCELED && perhaps_skipped(b)) {
+		b->current->status = SCSI_CHECK_CONDITION;
+		return bot_begin_sense(b);
+	} else if (b->csw_res == -ECANCELED) {
+		b->csw_res = NOT_YET;
+	}
+	return end_by_csw(b);
+}
+
+static bool gone(const struct bot *b)
+{
+	return b->cbw_res == -ENODEV || b->data_res == -ENODEV || b->csw_res == -ENODEV;
+}
+
+int bot_recover(struct transport *t)
+{
+	struct bot *b = bot_of(t);
+	int ret;
+
+	if (!b->current)
+		return 0;
+	if (gone(b)) {
+		quiesce(b);
+		transport_drain(t);
+		bot_complete(b, -ENODEV);
+		return -ENODEV;
+	}
+	ret = b->nudge && !transport_overdue(t, b->current) ? nudge(b) : mend(b);
+	if (ret && b->current)
+		ret = reset_recovery(b);
+	if (ret == -ENODEV && b->current)
+		bot_complete(b, -ENODEV);
+	return ret;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* What bot.c (the usual way of a command) and bot_recover.c share. */
+#ifndef USBSCSID_BOT_STATE_H
+#define USBSCSID_BOT_STATE_H
+
+#include "bot.h"
+#include "transport.h"
+
+#define BOT_CONTROL_MS 5000
+#define BOT_MOST_LUN 15
+
+struct bot {
+	struct transport t;
+	struct bot_pipes pipes;
+	struct pcidipc_buf *memory;
+	struct bot_wire *wire;
+	struct usb_transfer cbw, data, csw;
+	int cbw_res, data_res, csw_res;
+	struct pcidipc_segment cbw_at, csw_at, sense_at;
+	struct scsi_command *current;
+	struct pcidipc_completion *csw_again; /* the recovery task waits for the CSW */
+	uint32_t tag;
+	uint32_t length;    /* dCBWDataTransferLength */
+	bool sensing;	    /* the command failed, this is our REQUEST SENSE for it */
+	uint32_t csw_clock; /* when its transfer was queued, or the data came */
+	bool nudge;	    /* the recovery task is to queue the CSW's transfer anew */
+	bool nudged;	    /* it did, for this command */
+	bool ahead;	    /* send the data transfer of a command that reads along with its CBW */
+};
+
+/* What the device reads and writes of our own. */
+struct bot_wire {
+	uint8_t cbw[64];
+	uint8_t csw[64];
+	uint8_t sense[128];
+};
+
+static inline struct bot *bot_of(struct transport *t)
+{
+	return pcidipc_container_of(t, struct bot, t);
+}
+
+static inline bool bot_reads(const struct bot *b)
+{
+	return b->sensing || !b->current->to_device;
+}
+
+/* ---- bot.c ---- */
+
+/* Hand one of the three transfers to the link; *res is UNDER_WAY, or its error. */
+int bot_transfer(struct bot *b, struct usb_transfer *x, int *res);
+/* Ask why the current command has failed, instead of it. */
+int bot_begin_sense(struct bot *b);
+void bot_complete(struct bot *b, int error);
+/* What is in wire->csw, with csw_res bytes: 0 and the CSW, or -EPROTO: it is of no use. */
+int bot_check_csw(struct bot *b, struct csw *csw);
+/* A good CSW ends the command, or makes us ask why it failed. -EPROTO: reset recovery. */
+int bot_finish(struct bot *b, const struct csw *csw);
+/* The data that came is a CSW, the data proper was skipped (seen in memory of our own only); and
+ * make it the CSW. */
+bool bot_skipped_data(const struct bot *b);
+void bot_take_skipped(struct bot *b);
+
+/* ---- bot_recover.c (tasks, but for _look) ---- */
+
+/* 5.3.4: Bulk-Only Mass Storage Reset, then clear both endpoints' halts. */
+int bot_mass_storage_reset(struct bot *b);
+/* As transport_ops' */
+bool bot_look(struct transport *t);
+int bot_recover(struct transport *t);
+
+#endif
