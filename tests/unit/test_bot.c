@@ -238,7 +238,7 @@ static void test_skipped_data(void)
 	stick_misbehave(&stick, FAULT_SKIP_DATA, 3, SCSI_MODE_SENSE_6);
 	start();
 	CU_ASSERT_EQUAL_FATAL(start_result, 0);
-	CU_ASSERT_EQUAL(stick.stops, 0);
+	CU_ASSERT_EQUAL(target.transport->recoveries, 0);
 	stick_misbehave(&stick, FAULT_SKIP_DATA, 1, SCSI_READ_10);
 	clock = target.transport->clock;
 	CU_ASSERT_EQUAL(ask(PCIDIPC_BLOCK_READ, 3, 1, 0), -EIO);
