@@ -181,6 +181,57 @@ static void queue_reads(struct client *c, unsigned n)
 	CU_ASSERT_EQUAL(pcidipc_submit(c->consumer), 0);
 }
 
+#define WRITES 8
+
+static void queue_writes(struct client *c)
+{
+	for (unsigned i = 0; i < WRITES; i++)
+		io_uring_prep_write_fixed(pcidipc_get_sqe(c->consumer), 0,
+					  (void *)(uintptr_t)(i * MIB / 2), MIB / 2,
+					  BYTES / 2 + i * MIB / 2, c->index);
+	CU_ASSERT_EQUAL(pcidipc_submit(c->consumer), 0);
+}
+
+/* Every block is as it was or as it was to be: no command of the driver's successor was taken for
+ * data. */
+static void killed_in_writes(unsigned n)
+{
+	uint32_t seed = n + 77, bytes = WRITES * MIB / 2, strange = 0;
+	unsigned char *was = malloc(bytes), *is;
+	struct client c;
+	char name[32];
+	int64_t pid;
+
+	CU_ASSERT_TRUE_FATAL(was && usb_find(sticks[n], name));
+	CU_ASSERT_EQUAL_FATAL(client_open(&c, name, 0, POOL_BYTES), 0);
+	is = c.base + bytes;
+	CU_ASSERT_EQUAL(client_read(&c, bytes, bytes, BYTES / 2), (int)bytes);
+	memcpy(was, is, bytes);
+	fill_random(&seed, c.base, bytes);
+	pid = driver_of(name);
+	CU_ASSERT_TRUE_FATAL(pid > 1);
+	queue_writes(&c);
+	CU_ASSERT_EQUAL(client_reap(&c, NULL), MIB / 2);
+	CU_ASSERT_EQUAL(kill((pid_t)pid, SIGKILL), 0);
+	for (unsigned i = 0; i < WRITES && client_reap(&c, NULL) == MIB / 2; i++)
+		;
+	RIG_UNTIL(client_read(&c, bytes, 512, 0) < 0);
+	CU_ASSERT_EQUAL_FATAL(pcidipc_consumer_reconnect(c.consumer), 0);
+	CU_ASSERT_EQUAL(client_read(&c, bytes, bytes, BYTES / 2), (int)bytes);
+	for (uint32_t i = 0; i < bytes; i += 512)
+		strange += memcmp(is + i, was + i, 512) && memcmp(is + i, c.base + i, 512);
+	CU_ASSERT_EQUAL(strange, 0);
+	client_close(&c);
+	free(was);
+}
+
+static void test_killed_in_writes(void)
+{
+	for (unsigned i = 0; i < 3; i++)
+		killed_in_writes(M0);
+	killed_in_writes(H0);
+}
+
 /* Its client is told, its disk comes back under its name, the others have not noticed. */
 static void driver_dies(unsigned n, unsigned neighbour)
 {
@@ -336,6 +387,7 @@ static CU_TestInfo tests[] = {{"many at once", test_many},
 			      {"bad blocks", test_bad_blocks},
 			      {"a slow disk", test_slow},
 			      {"a driver dies under load", test_driver_dies},
+			      {"a driver is killed in writes", test_killed_in_writes},
 			      {"plugged in and pulled out", test_plug},
 			      CU_TEST_INFO_NULL};
 static CU_SuiteInfo suites[] = {{.pName = "usb faults", .pTests = tests}, CU_SUITE_INFO_NULL};
