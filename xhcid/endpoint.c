@@ -345,8 +345,15 @@ static void service_task(void *arg)
 
 void endpoint_service_soon(struct endpoint *ep)
 {
-	if (ep->spawned || pcidipc_spawn(ep->device->controller->loop, service_task, ep))
+	struct controller *c = ep->device->controller;
+
+	if (ep->spawned)
 		return;
+	if (pcidipc_spawn(c->loop, service_task, ep)) { /* no memory for it now */
+		c->starved = true;
+		watchdog_start(c);
+		return;
+	}
 	ep->spawned = true;
 	ep->device->tasks++;
 }

@@ -12,7 +12,7 @@
 #define MS 1000000u
 #define MAX_HUB_PORTS 15 /* what a route string can name */
 #define MAX_ERRORS 5	 /* in a row, of its status change endpoint; then its ports are asked */
-#define ASK_STEPS 10 /* until then, of ASK_STEP */
+#define ASK_STEPS 10	 /* until then, of ASK_STEP */
 #define ASK_STEP (100 * MS)
 #define BITMAP 64 /* bytes of the status change endpoint that we take */
 
@@ -211,7 +211,7 @@ static void look_at_ports(struct hub *hub)
 }
 
 /* One that tells nothing any more is still asked, now and then. */
-static void pause(struct hub *hub)
+static void wait_a_while(struct hub *hub)
 {
 	if (hub->errors <= MAX_ERRORS) {
 		pcidipc_task_sleep(10 * MS * (hub->errors + 1));
@@ -230,7 +230,7 @@ static void again_task(void *arg)
 {
 	struct hub *hub = arg;
 
-	pause(hub);
+	wait_a_while(hub);
 	if (!hub->stopping && !hub->device->gone) {
 		if (!hub->status->halted || !endpoint_clear_halt(hub->status)) {
 			post(hub);

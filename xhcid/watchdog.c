@@ -96,7 +96,7 @@ static bool over(const struct controller *c, const struct td *td)
 
 static void look_at_endpoint(struct controller *c, struct endpoint *ep)
 {
-	bool any = false;
+	bool any = ep->wanted && !ep->serving;
 
 	for (unsigned i = 0; i < (ep->nstreams ? ep->nstreams : 1u); i++)
 		for (struct td *td = ep->streams[i].first; td; td = td->next)
@@ -142,11 +142,13 @@ static void tick(struct pcidipc_timer *timer)
 	c->watching = false;
 	if (c->dead)
 		return;
-	if (c->timed)
+	if (c->timed || c->starved) {
+		c->starved = false;
 		look_at_transfers(c);
+	}
 	if (!c->looking)
 		c->looking = !pcidipc_spawn(c->loop, look_task, c);
-	if (c->timed || c->ncommands)
+	if (c->timed || c->ncommands || c->starved)
 		watchdog_start(c);
 	else if (has_devices(c))
 		watch_slowly(c);

@@ -202,6 +202,7 @@ struct controller {
 	unsigned timed; /* TDs with a deadline */
 	struct pcidipc_timer watchdog;
 	bool watching, slowly, looking;
+	bool starved; /* an endpoint waits for a task to serve it */
 
 	struct pcidipc_service service; /* for people: what there is */
 	struct pcidipc_scheme scheme;
