@@ -62,8 +62,9 @@ struct environment {
 static bool wanted(const char *entry)
 {
 	static const char *const names[] = {
-		"PATH=",	 "LANG=",	   "TZ=",	    "PCIDIPC_LOOP=",
-		"ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS="};
+		"PATH=",	 "LANG=",	  "TZ=",
+		"PCIDIPC_LOOP=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=",
+		"LSAN_OPTIONS=", "TSAN_OPTIONS=", "MALLOC_TRIM_THRESHOLD_="};
 
 	if (!strncmp(entry, "LC_", 3))
 		return true;
