@@ -185,30 +185,6 @@ static void stop_later(struct stick *s, uint8_t endpoint, uint16_t stream)
 	pcidipc_timer_set(s->link.loop, &s->stopping, 5000000, stopped);
 }
 
-static void stopped(struct pcidipc_timer *timer)
-{
-	struct stick *s = pcidipc_container_of(timer, struct stick, stopping);
-
-	for (unsigned i = 0; i < 8; i++) {
-		struct stick_stop at = s->stop[i];
-
-		s->stop[i].set = false;
-		if (at.set)
-			cancel(s, at.endpoint, at.stream ? at.stream : -1, -ECANCELED);
-	}
-}
-
-static void stop_later(struct stick *s, uint8_t endpoint, uint16_t stream)
-{
-	unsigned i = 0;
-
-	while (s->stop[i].set)
-		if (++i == 8)
-			abort();
-	s->stop[i] = (struct stick_stop){endpoint, stream, true};
-	pcidipc_timer_set(s->link.loop, &s->stopping, 5000000, stopped);
-}
-
 static int stop(struct usb_link *link, uint8_t endpoint, uint16_t stream)
 {
 	struct stick *s = stick_of(link);
