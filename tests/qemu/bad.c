@@ -111,14 +111,11 @@ int bad_main(int argc, char **argv, CU_SuiteInfo *suites)
 
 int bad_main_with(int argc, char **argv, CU_SuiteInfo *suites, const struct bad_driver *driver)
 {
-	int ret = 1;
+	int ret;
 
 	if (argc > 2 && !strcmp(argv[1], "driver"))
 		return driver->run(argv[2]);
-	if (!start(driver) && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&bad_rig))
-		ret = 1;
+	ret = rig_main(&bad_rig, start(driver), suites);
 	free(bad_shadow);
 	return ret;
 }

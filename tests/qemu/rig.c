@@ -501,14 +501,23 @@ int rig_simple(struct rig *rig, unsigned seconds, const char *config, unsigned c
 	return rig_start(rig, config);
 }
 
-int rig_run_tests(void)
+int rig_run_tests(CU_SuiteInfo *suites)
 {
 	unsigned failures;
 
+	if (CU_initialize_registry() || CU_register_suites(suites))
+		return 1;
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
 	failed = failures;
 	CU_cleanup_registry();
 	return failed ? 1 : 0;
+}
+
+int rig_main(struct rig *rig, int started, CU_SuiteInfo *suites)
+{
+	int ret = started ? 1 : rig_run_tests(suites);
+
+	return rig_stop(rig) ? 1 : ret;
 }

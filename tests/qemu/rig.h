@@ -6,6 +6,7 @@
 #ifndef TESTS_QEMU_RIG_H
 #define TESTS_QEMU_RIG_H
 
+#include <CUnit/CUnit.h>
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -115,7 +116,9 @@ int64_t rig_peek(struct rig *rig, uint64_t address);
 	})
 void rig_pause(void); /* 10 ms, between two looks */
 
-/* Run a CUnit registry's tests, print the summary. The program's exit code. */
-int rig_run_tests(void);
+/* Run suites, print the summary. The program's exit code. */
+int rig_run_tests(CU_SuiteInfo *suites);
+/* The same if the rig has started (0; else an error, which was said), and stop it. */
+int rig_main(struct rig *rig, int started, CU_SuiteInfo *suites);
 
 #endif

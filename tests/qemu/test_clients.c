@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Several clients at once, pools that grow under load, and clients that die in mid-transfer. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -255,12 +255,8 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret = 1;
+	int ret = rig_main(&rig, start(), suites);
 
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
 	free(shadow);
 	return ret;
 }

@@ -6,7 +6,7 @@
  * largest transfer and a block more, and round numbers of MiB beyond. Random ones of everything,
  * several at once, are in test_random.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -508,12 +508,8 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret = 1;
+	int ret = rig_main(&rig, start(), suites);
 
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
 	free(shadow_a);
 	free(shadow_b);
 	return ret;

@@ -3,7 +3,7 @@
  * Limits of one user at a disk: nvmed's options hold, the log names user and limit, and whoever is
  * another user is served meanwhile. The second user needs root.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -308,7 +308,5 @@ int main(void)
 		CU_SUITE_INFO_NULL,
 	};
 
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 1;
-	return rig_run_tests();
+	return rig_run_tests(suites);
 }

@@ -5,7 +5,7 @@
  * without mask bits: pcid relays it and keeps the mask) and once for an NVMe controller (MSI-X: the
  * device itself keeps the mask and the pending bit).
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,8 +210,8 @@ static void load(uint32_t depth, uint32_t rounds)
 #define MASKING_LOADS 50
 
 /*
- * With more than one in flight, interrupts come while nvmed is awake; on a busy machine it may be so
- * late each time that it finds all completions there, so go on until one was masked.
+ * With more than one in flight, interrupts come while nvmed is awake; on a busy machine it may be
+ * so late each time that it finds all completions there, so go on until one was masked.
  */
 static void masking_load(uint32_t depth, uint32_t rounds)
 {
@@ -308,14 +308,11 @@ static CU_SuiteInfo suites[] = {
 
 int main(int argc, char **argv)
 {
-	int ret = 1;
+	int ret;
 
 	if (argc > 2 && !strcmp(argv[1], "driver"))
 		return irq_driver(argv[2]);
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
+	ret = rig_main(&rig, start(), suites);
 	free(shadow);
 	return ret;
 }

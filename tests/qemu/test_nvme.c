@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* What an NVMe controller can do, on a real one of QEMU's: namespaces, flush, zeroes, discard,
  * health, pass-through, events. Everything is compared with the image files or QEMU's counters. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <endian.h>
 #include <errno.h>
 #include <libnvme.h>
@@ -484,12 +484,8 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret = 1;
+	int ret = rig_main(&rig, start(), suites);
 
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
 	for (unsigned i = 0; i < SPACES; i++)
 		free(spaces[i].shadow);
 	return ret;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Controllers that take too long, that are pulled out, and that are told to stop, all under load:
  * who suffers from it, who does not, and that the data is right afterwards. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -448,11 +448,5 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret = 1;
-
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
-	return ret;
+	return rig_main(&rig, start(), suites);
 }

@@ -6,7 +6,7 @@
  * The disk is cut at random places, anew every so often; each part has a slot of its own, with one
  * request or chain in flight, so that the model knows what every read must give.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -422,15 +422,12 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret = 1;
+	int ret;
 
 	seed = state = number("SEED", 20201);
 	ops = number("OPS", 1024);
 	printf("SEED=%u OPS=%u\n", seed, ops);
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
+	ret = rig_main(&rig, start(), suites);
 	free(model_a);
 	free(model_b);
 	return ret;

@@ -4,7 +4,7 @@
  * directory where a signal lets it clean up; and what a daemon does wrong is found. The test to be
  * killed is this program, started again with the argument "victim".
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -216,7 +216,5 @@ int main(int argc, char **argv)
 	if (argc > 2 && !strcmp(argv[1], "victim"))
 		return victim(atoi(argv[2]));
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 1;
-	return rig_run_tests();
+	return rig_run_tests(suites);
 }

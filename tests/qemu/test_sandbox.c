@@ -4,7 +4,7 @@
  * in its sandbox, without one, which shows that an attempt fails because of the lock and not for
  * some other reason, and in one that lets itself be debugged. It is this program, started by pcid.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -405,7 +405,7 @@ static CU_SuiteInfo suites[] = {
 int main(int argc, char **argv)
 {
 	const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
-	int ret = 1;
+	int ret;
 
 	if (argc > 1 && !strcmp(argv[1], ATTEMPTS_EXECUTED))
 		_exit(ATTEMPTS_EXECUTED_CODE);
@@ -413,8 +413,7 @@ int main(int argc, char **argv)
 		return attempts_driver();
 	setrlimit(RLIMIT_MEMLOCK, &all); /* where we may: so that pcid has something to take away */
 	attempts_probe(&no_landlock, &no_ring);
-	if (!CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
+	ret = rig_run_tests(suites);
 	free(shadow);
 	return ret;
 }

@@ -3,7 +3,7 @@
  * pcid itself is killed under load: QEMU and the drivers die with it, its successor starts in the
  * same runtime directory, and what was acknowledged before is on the disk.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -306,14 +306,10 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret = 1;
+	int ret;
 
 	shared = (volatile void *)shared_words();
-	if (shared && !rig_simple(&rig, 300, NULL, &shadow) && !CU_initialize_registry() &&
-	    !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
+	ret = rig_main(&rig, !shared || rig_simple(&rig, 300, NULL, &shadow), suites);
 	free(shadow);
 	return ret;
 }

@@ -4,7 +4,7 @@
  * driven step by step by a class driver of the test's own (usbdriver.h) through pcid, xhcid and the
  * rings between them; stalls, stops, time limits, resets, plugging and unplugging.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -326,14 +326,11 @@ static CU_SuiteInfo suites[] = {
 
 int main(int argc, char **argv)
 {
-	int ret = 1;
+	int ret;
 
 	if (argc > 1 && !strcmp(argv[1], "driver"))
 		return usb_driver();
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
+	ret = rig_main(&rig, start(), suites);
 	for (unsigned n = 0; n < 3; n++)
 		free(shadow[n]);
 	return ret;

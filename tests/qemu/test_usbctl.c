@@ -4,7 +4,7 @@
  * and by their descriptors; and transfers recorded while a disk is read, looked at here and,
  * where it is installed, by tshark.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <json-c/json.h>
 #include <signal.h>
@@ -343,12 +343,8 @@ static CU_SuiteInfo suites[] = {{.pName = "pcidctl usb", .pTests = tests}, CU_SU
 
 int main(void)
 {
-	int ret = 1;
+	int ret = rig_main(&rig, start(), suites);
 
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
 	free(shadow);
 	return ret;
 }

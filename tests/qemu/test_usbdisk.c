@@ -4,7 +4,7 @@
  * USB 3 and USB 2 ports, UAS with streams and without, blocks of 4096 bytes, a medium that may not
  * be written. All contents are checked against the images.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <liburing.h>
 #include <linux/falloc.h>
@@ -301,12 +301,8 @@ static CU_SuiteInfo suites[] = {{.pName = "usb disks", .pTests = tests}, CU_SUIT
 
 int main(void)
 {
-	int ret = 1;
+	int ret = rig_main(&rig, start(), suites);
 
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
 	for (unsigned i = 0; i < DISKS; i++)
 		free(disks[i].shadow);
 	return ret;

@@ -4,7 +4,7 @@
  * cannot be read, a disk that is slow, a driver that dies, sticks that are pulled out and plugged
  * in. Who suffers from it, who does not, and that the data is right afterwards.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -394,12 +394,8 @@ static CU_SuiteInfo suites[] = {{.pName = "usb faults", .pTests = tests}, CU_SUI
 
 int main(void)
 {
-	int ret = 1;
+	int ret = rig_main(&rig, start(), suites);
 
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
 	for (unsigned n = 0; n < STICKS; n++)
 		free(shadow[n]);
 	return ret;

@@ -3,7 +3,7 @@
  * Devices with several logical units, each of which is a disk of its own, and removable media that
  * leave and come back as others; all contents against the images.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,12 +190,8 @@ static CU_SuiteInfo suites[] = {{.pName = "usb units", .pTests = tests}, CU_SUIT
 
 int main(void)
 {
-	int ret = 1;
+	int ret = rig_main(&rig, start(), suites);
 
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
 	for (unsigned n = 0; n < DISKS; n++)
 		free(disks[n].shadow);
 	return ret;

@@ -4,7 +4,7 @@
  * then on nothing is written into their memory; the sticks come back, with all that was
  * acknowledged. Sticks are known by their serial numbers: a name may go to another one.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -275,12 +275,8 @@ static CU_SuiteInfo suites[] = {{.pName = "usb restart", .pTests = tests}, CU_SU
 
 int main(void)
 {
-	int ret = 1;
+	int ret = rig_main(&rig, start(), suites);
 
-	if (!start() && !CU_initialize_registry() && !CU_register_suites(suites))
-		ret = rig_run_tests();
-	if (rig_stop(&rig))
-		ret = 1;
 	for (unsigned n = 0; n < STICKS; n++)
 		free(shadow[n]);
 	return ret;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "stickrig.h"
+#include "suites.h"
 
 static void fill(uint8_t *at, size_t bytes, unsigned seed)
 {
@@ -454,10 +455,6 @@ int main(void)
 				 {"bot, a link that knows no chains", one_by_one, .pTests = tests},
 				 CU_SUITE_INFO_NULL};
 
-	alarm(60);
 	pcidipc_log_init("test_bot", getenv("TEST_VERBOSE") ? PCIDIPC_DEBUG : 0);
-	CU_initialize_registry();
-	CU_register_suites(suites);
-	CU_basic_run_tests();
-	return CU_get_number_of_failures() != 0;
+	return run_suites(suites);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A driver's main program: each case is a driver in a process of its own, and this process is its
  * pcid. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <fcntl.h>
 #include <pcidipc/driver.h>
 #include <signal.h>
@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "suites.h"
 
 /* ---- pcid ---- */
 
@@ -302,21 +304,12 @@ static void test_give_up(void)
 
 int main(void)
 {
-	CU_pSuite suite;
-	unsigned failed;
+	CU_TestInfo tests[] = {
+		{"options", test_options},	     {"wrong options", test_wrong_options},
+		{"not started by pcid", test_alone}, {"its start", test_start},
+		{"told to stop", test_shutdown},     {"its device is gone", test_removed},
+		{"giving up", test_give_up},	     CU_TEST_INFO_NULL,
+	};
 
-	if (CU_initialize_registry())
-		return 1;
-	suite = CU_add_suite("a driver's main program", NULL, NULL);
-	CU_add_test(suite, "options", test_options);
-	CU_add_test(suite, "wrong options", test_wrong_options);
-	CU_add_test(suite, "not started by pcid", test_alone);
-	CU_add_test(suite, "its start", test_start);
-	CU_add_test(suite, "told to stop", test_shutdown);
-	CU_add_test(suite, "its device is gone", test_removed);
-	CU_add_test(suite, "giving up", test_give_up);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
-	CU_cleanup_registry();
-	return failed != 0;
+	return run_tests("a driver's main program", tests);
 }

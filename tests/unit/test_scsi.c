@@ -7,6 +7,7 @@
 #include "../../usbscsid/bot.h"
 #include "../../usbscsid/iu.h"
 #include "../../usbscsid/pipes.h"
+#include "suites.h"
 
 /* ---- command blocks ---- */
 
@@ -498,12 +499,7 @@ int main(void)
 			       {"odd geometry", test_odd_geometry},
 			       {"pass-through", test_through},
 			       CU_TEST_INFO_NULL};
-	CU_SuiteInfo suites[] = {{.pName = "scsi", .pTests = tests}, CU_SUITE_INFO_NULL};
 
-	alarm(60);
 	pcidipc_log_init("test_scsi", getenv("TEST_VERBOSE") ? PCIDIPC_DEBUG : 0);
-	CU_initialize_registry();
-	CU_register_suites(suites);
-	CU_basic_run_tests();
-	return CU_get_number_of_failures() != 0;
+	return run_tests("scsi", tests);
 }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "stickrig.h"
+#include "suites.h"
 
 static bool with_streams;
 
@@ -294,10 +295,6 @@ int main(void)
 		{.pName = "no streams", .pInitFunc = init_no_streams, .pTests = tests},
 		CU_SUITE_INFO_NULL};
 
-	alarm(60);
 	pcidipc_log_init("test_uas", getenv("TEST_VERBOSE") ? PCIDIPC_DEBUG : 0);
-	CU_initialize_registry();
-	CU_register_suites(suites);
-	CU_basic_run_tests();
-	return CU_get_number_of_failures() != 0;
+	return run_suites(suites);
 }

@@ -4,7 +4,7 @@
  * in flight when the controller's driver dies may still be written by the controller: it ends when
  * pcid has said that the function was stopped, and not before.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <pcidipc/log.h>
 #include <pcidipc/pci.h>
 #include <pcidipc/scheme.h>
@@ -16,6 +16,8 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "suites.h"
 
 /* ---- pcid, and the controller's driver ---- */
 
@@ -215,22 +217,8 @@ static CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static CU_SuiteInfo suites[] = {
-	{"a class driver", NULL, NULL, NULL, NULL, tests},
-	CU_SUITE_INFO_NULL,
-};
-
 int main(void)
 {
-	unsigned failures;
-
-	alarm(60);
 	pcidipc_log_init("test_usb_client", PCIDIPC_ERROR);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures ? 1 : 0;
+	return run_tests("a class driver", tests);
 }

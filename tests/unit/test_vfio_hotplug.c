@@ -3,7 +3,7 @@
  * Events from udev, and events that the kernel had no room for: what pcid makes of them. The
  * machine is a table here: what sysfs says, what libpci would find and what udev tells is played.
  */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <libudev.h>
 #include <pcidipc/task.h>
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "pcid/vfio/vfio.h"
+#include "suites.h"
 
 #define MACHINE 8
 #define QUEUE 32
@@ -324,14 +325,12 @@ static void test_stale(void)
 
 int main(void)
 {
-	CU_pSuite suite;
+	CU_TestInfo tests[] = {
+		{"events", test_events},
+		{"lost", test_lost},
+		{"stale", test_stale},
+		CU_TEST_INFO_NULL,
+	};
 
-	CU_initialize_registry();
-	suite = CU_add_suite("vfio: functions come and go", NULL, NULL);
-	CU_ADD_TEST(suite, test_events);
-	CU_ADD_TEST(suite, test_lost);
-	CU_ADD_TEST(suite, test_stale);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	return CU_get_number_of_failures() ? 1 : 0;
+	return run_tests("vfio: functions come and go", tests);
 }

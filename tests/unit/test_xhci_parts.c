@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* xhcid's pure parts: the ring that is written to, and descriptors as hostile devices give them. */
-#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
 #include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 
 #include "../../xhcid/descriptor.h"
 #include "../../xhcid/ring.h"
+#include "suites.h"
 
 /* ---- the ring, as the controller reads it ---- */
 
@@ -283,20 +284,7 @@ static CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static CU_SuiteInfo suites[] = {
-	{"xhcid's parts", NULL, NULL, NULL, NULL, tests},
-	CU_SUITE_INFO_NULL,
-};
-
 int main(void)
 {
-	unsigned failures;
-
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures ? 1 : 0;
+	return run_tests("xhcid's parts", tests);
 }

@@ -2,6 +2,7 @@
 /* xhcid on a controller of our own: what it tells the controller, to the bit, and how transfers
  * end. What goes wrong at the controller's end is in test_xhcid_hostile. */
 #include "xhcirig.h"
+#include "suites.h"
 
 /* ---- starting ---- */
 
@@ -450,22 +451,8 @@ static CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static CU_SuiteInfo suites[] = {
-	{"xhcid", NULL, NULL, NULL, NULL, tests},
-	CU_SUITE_INFO_NULL,
-};
-
 int main(void)
 {
-	unsigned failures;
-
-	alarm(120);
 	pcidipc_log_init("test_xhcid", PCIDIPC_ERROR);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures ? 1 : 0;
+	return run_tests("xhcid", tests);
 }

@@ -2,6 +2,7 @@
 /* What the drivers of interfaces ask of xhcid, on a controller of our own: streams, several
  * interfaces of a device, resets, and what is not theirs to ask. */
 #include "xhcirig.h"
+#include "suites.h"
 
 /* ---- streams ---- */
 
@@ -293,22 +294,8 @@ static CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static CU_SuiteInfo suites[] = {
-	{"xhcid and drivers of interfaces", NULL, NULL, NULL, NULL, tests},
-	CU_SUITE_INFO_NULL,
-};
-
 int main(void)
 {
-	unsigned failures;
-
-	alarm(120);
 	pcidipc_log_init("test_xhcid_drivers", PCIDIPC_ERROR);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures ? 1 : 0;
+	return run_tests("xhcid and drivers of interfaces", tests);
 }

@@ -2,6 +2,7 @@
 /* xhcid on a controller that talks nonsense, hangs, lies about itself and goes away: the daemon
  * lives, requests end, and what still works goes on working. */
 #include "xhcirig.h"
+#include "suites.h"
 
 static struct interface *begin_stick(void)
 {
@@ -518,22 +519,8 @@ static CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static CU_SuiteInfo suites[] = {
-	{"xhcid and hostile controllers", NULL, NULL, NULL, NULL, tests},
-	CU_SUITE_INFO_NULL,
-};
-
 int main(void)
 {
-	unsigned failures;
-
-	alarm(120);
 	pcidipc_log_init("test_xhcid", getenv("VERBOSE") ? PCIDIPC_NOTICE : 2);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures ? 1 : 0;
+	return run_tests("xhcid and hostile controllers", tests);
 }

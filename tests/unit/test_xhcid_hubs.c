@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "xhcirig.h"
+#include "suites.h"
 
 /* ---- what was logged ---- */
 
@@ -265,25 +266,11 @@ static CU_TestInfo tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static CU_SuiteInfo suites[] = {
-	{"xhcid and hubs", NULL, NULL, NULL, NULL, tests},
-	CU_SUITE_INFO_NULL,
-};
-
 int main(void)
 {
-	unsigned failures;
-
-	alarm(120);
 	log_fd = memfd_create("log", MFD_CLOEXEC);
 	if (log_fd < 0 || dup2(log_fd, STDERR_FILENO) < 0)
 		return 1;
 	pcidipc_log_init("test_xhcid_hubs", PCIDIPC_NOTICE);
-	if (CU_initialize_registry() || CU_register_suites(suites))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures ? 1 : 0;
+	return run_tests("xhcid and hubs", tests);
 }
