@@ -217,6 +217,9 @@ static void test_told(void)
 	struct json_object *show = rig_show(&rig, "xhcid"), *answer;
 	char command[128];
 
+	memset(&load, 0, sizeof(load));
+	for (load.n = 0; load.n < STICKS; load.n++) /* they are up */
+		check_stick(&load);
 	snprintf(command, sizeof(command), "restart\",\"function\":\"%s",
 		 json_object_get_string(json_object_object_get(show, "address")));
 	answer = rig_ask(&rig, command);
@@ -226,7 +229,6 @@ static void test_told(void)
 	CU_ASSERT_TRUE_FATAL(
 		RIG_UNTIL(rig_number(&rig, "drivers", "xhcid", "restarts") > restarts));
 	CU_ASSERT_FALSE(rig_logged_since(&rig, mark, "the device is gone"));
-	memset(&load, 0, sizeof(load));
 	for (load.n = 0; load.n < STICKS; load.n++)
 		check_stick(&load);
 }
