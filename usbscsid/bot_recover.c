@@ -6,6 +6,8 @@
 
 #include "bot_state.h"
 
+#define SKIPPED_TICKS 2 /* until a CSW in place of the data is believed */
+
 #define REQUEST_RESET 0xff /* 3.1 */
 #define TO_INTERFACE 0x21
 
@@ -149,27 +151,30 @@ static int mend(struct bot *b)
 	return end_by_csw(b);
 }
 
-/*
- * All is there but the CSW. A device that was asked for it while it was still ending its command
- * may have overlooked that (QEMU's does, when the transfer is queued at the wrong moment). Asking
- * anew does no harm.
- */
-bool bot_look(struct transport *t)
-{
-	struct bot *b = bot_of(t);
-
-	if (!b->current || b->nudged || b->csw_res != UNDER_WAY || !there(b->cbw_res) ||
-	    (b->length && !there(b->data_res)) || t->clock - b->csw_clock < 2)
-		return false;
-	b->nudge = true;
-	return true;
-}
-
 /* The CSW does not come, and what came as data may have been that (a client's memory is not looked
  * into): then the command has failed, and the device is ready to say why. */
 static bool perhaps_skipped(const struct bot *b)
 {
 	return !b->sensing && bot_reads(b) && b->data_res == CSW_BYTES && b->length > CSW_BYTES;
+}
+
+/*
+ * All is there but the CSW. A device that was asked for it while it was still ending its command
+ * may have overlooked that (QEMU's does, when the transfer is queued at the wrong moment), so it is
+ * asked anew; but late, for a write may take long, and QEMU's gives one up whose CSW nobody wants
+ * any more. Early only where the CSW may have come already.
+ */
+bool bot_look(struct transport *t)
+{
+	struct bot *b = bot_of(t);
+	uint32_t patience;
+
+	if (!b->current || b->nudged || b->csw_res != UNDER_WAY || !there(b->cbw_res) ||
+	    (b->length && !there(b->data_res)))
+		return false;
+	patience = perhaps_skipped(b) ? SKIPPED_TICKS : t->limit / 2;
+	b->nudge = t->clock - b->csw_clock >= patience;
+	return b->nudge;
 }
 
 static int nudge(struct bot *b)

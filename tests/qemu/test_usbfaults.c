@@ -148,6 +148,36 @@ static void test_slow(void)
 	slow(U1, U0);
 }
 
+/* One write that takes far longer than any other: it is waited for, and nobody loses patience. */
+static void slow_write(unsigned n)
+{
+	uint32_t seed = n + 5;
+	char drive[16];
+	struct client c;
+	size_t mark = rig_mark(&rig);
+
+	snprintf(drive, sizeof(drive), "d-%s", sticks[n]);
+	CU_ASSERT_TRUE_FATAL(open_stick(&c, n));
+	fill_random(&seed, c.base, MIB);
+	CU_ASSERT_TRUE(monitor_throttle(&rig, drive, MIB));
+	for (unsigned i = 0; i < 2; i++) /* the throttle lets the first one go */
+		CU_ASSERT_EQUAL(client_write(&c, 0, MIB, BYTES / 2 + i * MIB), MIB);
+	CU_ASSERT_TRUE(monitor_throttle(&rig, drive, 0));
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(client_read(&c, MIB, MIB, BYTES / 2 + i * MIB), MIB);
+		CU_ASSERT_EQUAL(memcmp(c.base, c.base + MIB, MIB), 0);
+		memcpy(shadow[n] + BYTES / 2 + i * MIB, c.base, MIB);
+	}
+	CU_ASSERT_FALSE(rig_logged_since(&rig, mark, "recovery"));
+	client_close(&c);
+}
+
+static void test_slow_write(void)
+{
+	slow_write(M0);
+	slow_write(U0);
+}
+
 /* ---- a driver that dies ---- */
 
 /* The pid of the driver that serves this disk. */
@@ -391,6 +421,7 @@ static int start(void)
 static CU_TestInfo tests[] = {{"many at once", test_many},
 			      {"bad blocks", test_bad_blocks},
 			      {"a slow disk", test_slow},
+			      {"a slow write", test_slow_write},
 			      {"a driver dies under load", test_driver_dies},
 			      {"a driver is killed in writes", test_killed_in_writes},
 			      {"plugged in and pulled out", test_plug},
