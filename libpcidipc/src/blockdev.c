@@ -89,9 +89,18 @@ int pcidipc_blockdev_refresh(struct pcidipc_blockdev *dev)
 	return 0;
 }
 
+static bool has_identity(const struct ringabi_block_info *info)
+{
+	static const __u8 none[sizeof(info->id)];
+
+	return info->serial[0] || memcmp(info->id, none, sizeof(none)) != 0;
+}
+
+/* Where nothing tells one disk from another it is not. */
 static bool same_disk(const struct ringabi_block_info *a, const struct ringabi_block_info *b)
 {
-	return !memcmp(a->id, b->id, sizeof(a->id)) && !strcmp(a->serial, b->serial) &&
+	return has_identity(a) && !memcmp(a->id, b->id, sizeof(a->id)) &&
+	       !strcmp(a->serial, b->serial) && !strcmp(a->model, b->model) &&
 	       a->name_space == b->name_space && a->bytes == b->bytes &&
 	       a->block_bytes == b->block_bytes;
 }
@@ -106,11 +115,11 @@ static int resume(struct pcidipc_consumer *consumer, void *arg)
 	if (ret)
 		return ret;
 	if (!same_disk(&before, &dev->info)) {
-		pcidipc_err(
-			"the disk's driver was restarted, and serves another disk now: %s %s, %llu "
-			"bytes; it was %s %s, %llu bytes",
-			dev->info.model, dev->info.serial, (unsigned long long)dev->info.bytes,
-			before.model, before.serial, (unsigned long long)before.bytes);
+		pcidipc_err("the disk's driver was restarted, and nothing says that its disk is the "
+			    "same: %s, serial number \"%s\", %llu bytes; it was %s, \"%s\", %llu",
+			    dev->info.model, dev->info.serial, (unsigned long long)dev->info.bytes,
+			    before.model, before.serial, (unsigned long long)before.bytes);
+		dev->info = before;
 		return -ENODEV;
 	}
 	return dev->info.flags & RINGABI_BLOCK_CACHE_AT_RISK ? PCIDIPC_CACHE_LOST : 0;

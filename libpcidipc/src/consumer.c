@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The consumer at work: its ring, operations, waiting, and its end. */
 #include <pcidipc/log.h>
+#include <sys/socket.h>
 
 #include "consumer_internal.h"
 #include "probes.h"
@@ -17,13 +18,14 @@ static uint64_t op_user_data(const struct pcidipc_consumer *c, uint32_t slot)
 
 int pcidipc_sqe_set_op(struct pcidipc_consumer *c, struct io_uring_sqe *sqe, struct pcidipc_op *op)
 {
-	uint32_t slot = c->free_slot;
+	uint32_t slot = c->reconnecting ? c->nslots : c->free_slot;
 
-	if (slot == OP_NONE) {
+	if (slot == OP_NONE || c->slots[slot].op) {
 		c->ring.sqe_tail--;
 		return -EAGAIN;
 	}
-	c->free_slot = c->slots[slot].next_free;
+	if (slot == c->free_slot)
+		c->free_slot = c->slots[slot].next_free;
 	c->slots[slot].op = op;
 	c->nops++;
 	op->slot = slot;
@@ -45,8 +47,10 @@ static struct pcidipc_op *take_op(struct pcidipc_consumer *c, uint32_t slot)
 	c->slots[slot].op = NULL;
 	c->nops--;
 	c->slots[slot].generation++;
-	c->slots[slot].next_free = c->free_slot;
-	c->free_slot = slot;
+	if (slot < c->nslots) {
+		c->slots[slot].next_free = c->free_slot;
+		c->free_slot = slot;
+	}
 	return op;
 }
 
@@ -61,7 +65,7 @@ static bool names_op(const struct pcidipc_consumer *c, const struct pcidipc_cqe 
 {
 	uint32_t slot = (uint32_t)cqe->user_data;
 
-	return slot < c->nslots && c->slots[slot].op && op_user_data(c, slot) == cqe->user_data;
+	return slot <= c->nslots && c->slots[slot].op && op_user_data(c, slot) == cqe->user_data;
 }
 
 static struct pcidipc_op *find_op(struct pcidipc_consumer *c, const struct pcidipc_cqe *cqe)
@@ -134,16 +138,42 @@ static void backlog_push(struct pcidipc_consumer *c, const struct pcidipc_cqe *c
 	c->ring.error = -EPROTO;
 }
 
+/* What it names is what was made again, and the one call that the connection makes itself. */
+static bool names_kept(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
+{
+	if (c->reconnecting && cqe->user_data == op_user_data(c, c->nslots) && names_op(c, cqe))
+		return true;
+	return replay_take(c->replay, cqe);
+}
+
 static bool take_from_ring(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
 {
 	if (!c->ring.map.shared || pcidipc_ring_peek_cqe(&c->ring, cqe) <= 0)
 		return false;
 	probe_reap(c, cqe->user_data, cqe->res);
 	pcidipc_ring_cqe_seen(&c->ring);
-	if (!c->replay || (c->reconnecting && !replay_names(cqe)) || replay_take(c->replay, cqe))
+	if (!c->replay || names_kept(c, cqe))
 		return true;
 	refuse_cqe(c, cqe);
 	return false;
+}
+
+/* Of the backlog this one, which may be a call's that came as the producer was lost. */
+static bool backlog_take(struct pcidipc_consumer *c, uint64_t user_data, struct pcidipc_cqe *cqe)
+{
+	uint32_t left = c->backlog_tail - c->backlog_head;
+	struct pcidipc_cqe other;
+	bool found = false;
+
+	while (left-- && backlog_pop(c, &other)) {
+		if (!found && other.user_data == user_data) {
+			*cqe = other;
+			found = true;
+		} else {
+			backlog_push(c, &other);
+		}
+	}
+	return found;
 }
 
 static bool take_cqe(struct pcidipc_consumer *c, struct pcidipc_cqe *cqe)
@@ -164,6 +194,8 @@ void consumer_publish(struct pcidipc_consumer *c)
 {
 	if (!c->ring.map.shared)
 		return; /* connecting again has failed */
+	if ((c->error || c->lost_producer) && !c->reconnecting)
+		return;
 	if (c->replay && !c->reconnecting)
 		consumer_keep_requests(c);
 	if (c->ring.sqe_tail != c->ring.sq_tail)
@@ -241,8 +273,11 @@ static void recover_blocking(struct pcidipc_consumer *c)
 /* ---- as liburing ---- */
 
 /* Beside those that are handed out and not yet kept. */
-static uint32_t room_to_keep(const struct pcidipc_consumer *c)
+static uint32_t room_to_keep(struct pcidipc_consumer *c)
 {
+	/* Entries are free again when their CQE was seen. */
+	if (!c->reconnecting && replay_room(c->replay) <= c->ring.sqe_tail - c->kept_tail)
+		consumer_drain(c);
 	return c->reconnecting ? UINT32_MAX
 			       : replay_room(c->replay) - (c->ring.sqe_tail - c->kept_tail);
 }
@@ -363,13 +398,14 @@ static bool ring_ready(void *arg)
 /* Until there is a CQE, or the channel says something. Runs no callback. */
 void consumer_wait(struct pcidipc_consumer *c)
 {
-	uint32_t *need = &c->ring.map.shared->consumer_need_wakeup;
 	uint64_t before = 0;
+	uint32_t *need;
 
 	if (c->lost_producer) {
 		recover_blocking(c);
 		return;
 	}
+	need = &c->ring.map.shared->consumer_need_wakeup;
 	consumer_publish(c); /* CQ space may be what the producer waits for */
 	if (spin_until(&c->spin, ring_ready, c))
 		return;
@@ -378,7 +414,7 @@ void consumer_wait(struct pcidipc_consumer *c)
 		before = clock_ns();
 		c->stats.sleeps++;
 		probe_sleep(c);
-		consumer_wait_readable(c->channel, 0);
+		consumer_wait_channel(c);
 		probe_awake(c);
 		spin_slept(&c->spin, clock_ns() - before);
 	}
@@ -424,7 +460,10 @@ static void block_for_call(struct pcidipc_consumer *c, struct call *call, uint64
 				return;
 			}
 			consumer_wait(c);
-		} else if (cqe.user_data == user_data && find_op(c, &cqe)) {
+			if (!c->backlog_ops || !backlog_take(c, user_data, &cqe))
+				continue;
+		}
+		if (cqe.user_data == user_data && find_op(c, &cqe)) {
 			call->cqe = cqe;
 			call->done.done = true;
 		} else {
@@ -485,7 +524,7 @@ int pcidipc_call(struct pcidipc_consumer *c, const struct io_uring_sqe *request,
 
 static void complete_all(struct pcidipc_consumer *c, int error)
 {
-	for (uint32_t i = 0; i < c->nslots; i++) {
+	for (uint32_t i = 0; c->slots && i <= c->nslots; i++) {
 		struct pcidipc_cqe cqe = {.user_data = OP_TAG, .res = error};
 
 		if (c->slots[i].op) {
@@ -500,6 +539,7 @@ static void finish_failure(struct pcidipc_consumer *c, int error)
 {
 	if (c->replay)
 		replay_forget(c->replay);
+	c->kept_tail = c->ring.sqe_tail;
 	c->error = error;
 	pcidipc_watch_remove(&c->watch);
 	consumer_fail_asks(c, error);
@@ -513,12 +553,17 @@ static void finish_failure(struct pcidipc_consumer *c, int error)
 
 static void recover_later(struct pcidipc_timer *timer);
 
+void consumer_recover_in_loop(struct pcidipc_consumer *c)
+{
+	pcidipc_timer_set(c->loop, &c->retry, 0, recover_later);
+}
+
 static void begin_recovery(struct pcidipc_consumer *c, int error)
 {
 	pcidipc_watch_remove(&c->watch);
 	consumer_recover_start(c, error);
 	if (c->loop)
-		pcidipc_timer_set(c->loop, &c->retry, 0, recover_later);
+		consumer_recover_in_loop(c);
 }
 
 /* It is known how the producer ended, and whether it has a successor to go on with. */
@@ -529,10 +574,15 @@ static void recovered(struct pcidipc_consumer *c)
 	pcidipc_timer_cancel(&c->retry);
 	if (c->replay && c->successor_ready && ret == -ENOTCONN)
 		ret = consumer_resume(c);
-	if (ret == -EAGAIN)
+	if (ret == -EAGAIN) {
 		begin_recovery(c, -ENOTCONN);
-	else if (ret)
+	} else if (ret && c->replaying) { /* its device may have our buffers */
+		c->replaying = false;
+		begin_recovery(c, -EPROTO);
+	} else if (ret) {
+		shutdown(c->channel, SHUT_RDWR);
 		finish_failure(c, ret);
+	}
 }
 
 static void recover_later(struct pcidipc_timer *timer)

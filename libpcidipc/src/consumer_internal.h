@@ -92,7 +92,7 @@ struct pcidipc_consumer {
 	int successor;
 	bool successor_ready;
 	uint64_t successor_generation;
-	uint64_t give_up_at;
+	uint64_t give_up_at; /* while it is made again, too */
 	/* Of a class driver: its connection to pcid, which says when the function whose driver we
 	 * have lost was stopped. NULL: nobody does. */
 	struct pcidipc_consumer *warden;
@@ -101,6 +101,8 @@ struct pcidipc_consumer {
 	struct replay *replay;
 	uint32_t kept_tail; /* SQEs of this ring that are in it */
 	bool reconnecting;  /* a failure now is the caller's to deal with */
+	bool replaying;	    /* and something was given to the successor already */
+	bool ask_lost;	    /* the last question was not answered: its producer died */
 	int (*resume)(struct pcidipc_consumer *, void *arg);
 	void *resume_arg;
 
@@ -121,6 +123,8 @@ int consumer_check_hello(struct pcidipc_consumer *c, const struct pcidipc_packet
 int consumer_setup(struct pcidipc_consumer *c, int channel);
 int consumer_attach_ring(struct pcidipc_consumer *c);
 int consumer_wait_readable(int fd, uint64_t ns);
+/* Until the channel has something to read; while it is made again, not for ever. */
+void consumer_wait_channel(struct pcidipc_consumer *c);
 void consumer_read_channel(struct pcidipc_consumer *c);
 void consumer_deliver_kept(struct pcidipc_consumer *c);
 int consumer_send_pool(struct pcidipc_consumer *c, uint32_t index, int fd, uint64_t bytes,
@@ -135,6 +139,7 @@ void consumer_publish(struct pcidipc_consumer *c);
 void consumer_drain(struct pcidipc_consumer *c);
 void consumer_fail(struct pcidipc_consumer *c, int error);
 void consumer_wait(struct pcidipc_consumer *c);
+void consumer_recover_in_loop(struct pcidipc_consumer *c);
 
 /* reconnect.c */
 void consumer_keep_requests(struct pcidipc_consumer *c);
@@ -143,6 +148,7 @@ void consumer_keep_requests(struct pcidipc_consumer *c);
 int consumer_resume(struct pcidipc_consumer *c);
 
 /* recover.c: the producer is gone. Returns true once its function is known to be reset. */
+uint64_t consumer_patience(const struct pcidipc_consumer *c); /* ns */
 void consumer_recover_start(struct pcidipc_consumer *c, int error);
 bool consumer_recover_step(struct pcidipc_consumer *c);
 

@@ -24,10 +24,11 @@ static unsigned poll_consumer(struct pcidipc_poller *poller)
 static bool arm_consumer(struct pcidipc_poller *poller)
 {
 	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
-	uint32_t *need = &c->ring.map.shared->consumer_need_wakeup;
+	uint32_t *need;
 
 	if (c->error || c->lost_producer)
 		return true;
+	need = &c->ring.map.shared->consumer_need_wakeup;
 	consumer_publish(c);
 	pcidipc_set_need_wakeup(need);
 	if (!pcidipc_consumer_ring_ready(&c->ring)) {
@@ -59,7 +60,9 @@ static void channel_ready(struct pcidipc_watch *watch, unsigned events)
 int pcidipc_consumer_attach_loop(struct pcidipc_consumer *c, struct pcidipc_loop *loop,
 				 void (*lost)(struct pcidipc_consumer *, int, void *), void *arg)
 {
-	int ret = pcidipc_watch_add(loop, &c->watch, c->channel, EPOLLIN, channel_ready);
+	int ret = c->lost_producer
+			  ? 0
+			  : pcidipc_watch_add(loop, &c->watch, c->channel, EPOLLIN, channel_ready);
 
 	if (ret)
 		return ret;
@@ -72,6 +75,8 @@ int pcidipc_consumer_attach_loop(struct pcidipc_consumer *c, struct pcidipc_loop
 	c->poller.disarm = disarm_consumer;
 	if (!c->poller.link.next)
 		pcidipc_poller_add(loop, &c->poller);
+	if (c->lost_producer)
+		consumer_recover_in_loop(c);
 	if (c->kept_first)
 		pcidipc_defer(loop, &c->deliver, deliver_later);
 	return 0;

@@ -22,7 +22,7 @@ static uint32_t power_up(uint32_t n)
 static int make_tables(struct pcidipc_consumer *c)
 {
 	c->nslots = power_up(c->params.sq_entries + c->params.cq_entries);
-	c->slots = calloc(c->nslots, sizeof(*c->slots));
+	c->slots = calloc(c->nslots + 1, sizeof(*c->slots)); /* the last: reconnect.c's */
 	c->backlog = calloc(c->nslots, sizeof(*c->backlog));
 	if (!c->slots || !c->backlog)
 		return -ENOMEM;
@@ -140,8 +140,8 @@ uint64_t pcidipc_consumer_generation(const struct pcidipc_consumer *c)
 void pcidipc_consumer_stats(const struct pcidipc_consumer *c, struct pcidipc_consumer_stats *stats)
 {
 	*stats = c->stats;
-	stats->sqes = c->ring.sq_tail;
-	stats->cqes = c->ring.cq_head;
+	stats->sqes += c->ring.sq_tail;
+	stats->cqes += c->ring.cq_head;
 }
 
 void pcidipc_consumer_on_event(struct pcidipc_consumer *c,

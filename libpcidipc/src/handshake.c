@@ -26,6 +26,19 @@ int consumer_wait_readable(int fd, uint64_t ns)
 	return n ? 0 : -ETIMEDOUT;
 }
 
+void consumer_wait_channel(struct pcidipc_consumer *c)
+{
+	uint64_t now = c->reconnecting ? clock_ns() : 0;
+
+	if (!c->reconnecting) {
+		consumer_wait_readable(c->channel, 0);
+	} else if (now >= c->give_up_at ||
+		   consumer_wait_readable(c->channel, c->give_up_at - now)) {
+		pcidipc_warn("%s: the new driver does not answer", c->path);
+		consumer_fail(c, -EPROTO);
+	}
+}
+
 /* Seen at once, not when it is delivered: the connection's end may come right behind it. */
 static void note_removal(struct pcidipc_consumer *c, const struct pcidipc_packet *packet)
 {
@@ -196,7 +209,7 @@ static int block_for(struct pcidipc_consumer *c, struct ask *ask)
 			consumer_wait(c);
 			continue;
 		}
-		consumer_wait_readable(c->channel, 0);
+		consumer_wait_channel(c);
 		consumer_read_channel(c);
 	}
 	return ask->answered.res;
@@ -222,6 +235,7 @@ int pcidipc_consumer_ask(struct pcidipc_consumer *c, struct ringabi_msg *request
 	/* While it reconnects no watch would resume a task. */
 	ret = c->watch.loop && pcidipc_in_task() ? pcidipc_await(&ask.answered)
 						 : block_for(c, &ask);
+	c->ask_lost = ret == -ENOTCONN;
 	if (ret)
 		return ret;
 	ret = reply->msg.result;
@@ -373,8 +387,11 @@ int pcidipc_consumer_attach_pool_fd(struct pcidipc_consumer *c, int fd, uint64_t
 		return -errno;
 	c->pools[i].bytes = bytes;
 	ret = consumer_send_pool(c, (uint32_t)i, fd, bytes, iova);
-	if (ret == -ENOTCONN && c->replay && !c->error)
+	if (ret == -ENOTCONN && c->replay && !c->error && c->ask_lost) {
 		ret = 0; /* asked again, with all that were attached, of the successor */
+		if (iova)
+			*iova = 0;
+	}
 	if (ret) {
 		close(c->pools[i].fd);
 		c->pools[i].fd = -1;

@@ -65,7 +65,7 @@ static void begin(struct pcidipc_session *s, struct pcidipc_request *rq)
 /* A member before it failed: it reports that, unless the one that failed was to be silent. */
 static void cancel_member(struct pcidipc_request *rq, bool skip)
 {
-	rq->flags |= REQUEST_CANCELED;
+	rq->flags |= REQUEST_CANCELED | REQUEST_SEVERED;
 	rq->flags = (uint8_t)((rq->flags & ~REQUEST_SKIP) | (skip ? REQUEST_SKIP_ALWAYS : 0));
 }
 
@@ -183,7 +183,7 @@ void order_pump(struct pcidipc_session *s)
 static void advance_chain(struct pcidipc_session *s, struct pcidipc_request *rq, int32_t res)
 {
 	struct pcidipc_request *next = rq->chain;
-	bool broken = chain_breaks(&rq->sqe, res) || (rq->flags & REQUEST_CANCELED);
+	bool broken = chain_breaks(&rq->sqe, res) || (rq->flags & REQUEST_SEVERED);
 	/* As in Linux: when the member that failed was to be silent, so are those canceled with it.
 	 */
 	bool skip = broken && (rq->flags & (REQUEST_SKIP | REQUEST_SKIP_ALWAYS));

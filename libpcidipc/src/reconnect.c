@@ -39,6 +39,10 @@ int pcidipc_consumer_reconnect(struct pcidipc_consumer *c)
 	if (!c->error)
 		return 0;
 	c->removed = false;
+	if (c->replay && !c->reconnecting)
+		replay_forget(c->replay);
+	c->stats.sqes += c->ring.sq_tail;
+	c->stats.cqes += c->ring.cq_head;
 	pcidipc_watch_remove(&c->watch);
 	close(c->channel);
 	c->channel = c->successor;
@@ -105,7 +109,14 @@ static int ask_resume(struct pcidipc_consumer *c)
  * of chains, and a producer that is slow to take them, for whom we wait. */
 static bool wait_for_room(struct pcidipc_consumer *c, uint32_t n)
 {
-	while (pcidipc_ring_sq_space(&c->ring) < n) {
+	if (n > c->ring.map.sq_entries) {
+		pcidipc_warn("%s: the new driver takes %u requests at once, a chain has %u",
+			     c->path, c->ring.map.sq_entries, n);
+		c->ring.error = -EPROTO;
+	}
+	while (pcidipc_ring_sq_space(&c->ring) < n || c->ring.error) {
+		if (clock_ns() >= c->give_up_at)
+			consumer_wait_channel(c); /* which says so */
 		if (c->error || c->ring.error)
 			return false;
 		consumer_publish(c);
@@ -121,7 +132,7 @@ static unsigned replay_all(struct pcidipc_consumer *c)
 	unsigned n = 0, chain;
 
 	while ((chain = replay_chain(c->replay)) && wait_for_room(c, chain))
-		for (n += chain; chain; chain--)
+		for (n += chain = replay_chain(c->replay); chain; chain--)
 			replay_next(c->replay, pcidipc_ring_get_sqe(&c->ring));
 	return n;
 }
@@ -136,6 +147,7 @@ static int resume(struct pcidipc_consumer *c)
 	if (ret < 0)
 		return ret;
 	replay_begin(c->replay, ret == PCIDIPC_CACHE_LOST);
+	c->replaying = true;
 	n = replay_all(c);
 	consumer_publish(c);
 	if (c->error || c->ring.error)
@@ -155,6 +167,8 @@ int consumer_resume(struct pcidipc_consumer *c)
 		consumer_keep_requests(c); /* those that were not published, too */
 	consumer_fail_asks(c, -ENOTCONN);
 	c->error = -ENOTCONN;
+	c->give_up_at = clock_ns() + consumer_patience(c);
+	c->replaying = false;
 	c->reconnecting = true;
 	ret = resume(c);
 	c->reconnecting = false;

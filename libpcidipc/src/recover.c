@@ -17,6 +17,11 @@
 
 #define PATIENCE_MS 10000 /* no pcid at all, for this long: nobody drives the device any more */
 
+uint64_t consumer_patience(const struct pcidipc_consumer *c)
+{
+	return 1000000ull * (c->params.patience_ms ? c->params.patience_ms : PATIENCE_MS);
+}
+
 void consumer_recover_start(struct pcidipc_consumer *c, int error)
 {
 	c->lost_error = error == -EPROTO ? -EPROTO : c->removed ? -ENODEV : -ENOTCONN;
@@ -24,8 +29,7 @@ void consumer_recover_start(struct pcidipc_consumer *c, int error)
 	c->lost_producer = true;
 	c->successor = -1;
 	c->successor_ready = false;
-	c->give_up_at = clock_ns() +
-			1000000ull * (c->params.patience_ms ? c->params.patience_ms : PATIENCE_MS);
+	c->give_up_at = clock_ns() + consumer_patience(c);
 }
 
 static void drop_successor(struct pcidipc_consumer *c)

@@ -10,8 +10,8 @@
 #include "chain.h"
 
 #define TAG (0xfeull << 56)
-#define TAG_MASK (0xffull << 56)
 #define NONE UINT32_MAX
+#define MOST_TIMES 3	     /* one that kills its driver each time is not made again for ever */
 #define NOT_IMPLEMENTED 0xff /* an opcode: whoever gets it does nothing, and says so */
 
 struct entry {
@@ -19,10 +19,14 @@ struct entry {
 	uint32_t generation;	 /* 24 bits: a CQE that comes twice is noticed */
 	uint32_t prev, next;	 /* in the order of submission; next of a free one */
 	uint64_t chain;		 /* 0: none. Members stand side by side */
-	uint64_t acked;		 /* an FSYNC's: the writes that it covers */
+	uint64_t acked;		 /* an FSYNC's: writes when it was submitted */
+	uint32_t chain_acked;	 /* and since then those of its chain, which come before it */
 	int override;		 /* its result, where it is not the producer's to say; 0: it is */
+	uint8_t times;		 /* that it was made again */
 	bool used;
+	bool out;    /* this ring's producer was given it */
 	bool broken; /* a member before it has failed */
+	bool drain;  /* it, or its chain, waits for all before it */
 };
 
 struct replay {
@@ -30,7 +34,8 @@ struct replay {
 	uint32_t nentries, nused;
 	uint32_t free, first, last;
 	uint64_t chain, last_chain; /* the one that the next SQE belongs to, 0: none */
-	uint64_t acked, flushed;    /* writes, counted: acknowledged, and of those on the medium */
+	bool chain_drain;
+	uint64_t acked, flushed; /* writes, counted: acknowledged, and of those on the medium */
 	bool cache_lost;
 	uint32_t cursor; /* of replay_next */
 };
@@ -85,11 +90,6 @@ uint32_t replay_room(const struct replay *r)
 static uint64_t tag_of(const struct replay *r, uint32_t i)
 {
 	return TAG | (uint64_t)(r->entries[i].generation & 0xffffff) << 32 | i;
-}
-
-bool replay_names(const struct pcidipc_cqe *cqe)
-{
-	return (cqe->user_data & TAG_MASK) == TAG;
 }
 
 /* ---- keeping ---- */
@@ -154,15 +154,11 @@ static void poison(struct io_uring_sqe *sqe)
 
 /* One that reports nothing could not be told from one that got lost: but for a chain's last, whose
  * CQE speaks for all before it. */
-static int refusal(struct replay *r, const struct io_uring_sqe *sqe)
+static int refusal(const struct replay *r, const struct io_uring_sqe *sqe)
 {
 	if ((sqe->flags & IOSQE_CQE_SKIP_SUCCESS) && !(sqe->flags & CHAIN_LINKS))
 		return -EINVAL;
-	if (sqe->opcode == IORING_OP_FSYNC && r->cache_lost) {
-		r->cache_lost = false;
-		return -EIO;
-	}
-	return 0;
+	return sqe->opcode == IORING_OP_FSYNC && r->cache_lost ? -EIO : 0;
 }
 
 void replay_keep(struct replay *r, struct io_uring_sqe *sqe, bool last)
@@ -173,6 +169,10 @@ void replay_keep(struct replay *r, struct io_uring_sqe *sqe, bool last)
 	if (last)
 		sqe->flags &= (uint8_t)~CHAIN_LINKS;
 	e->sqe = *sqe;
+	e->out = true;
+	if (!r->chain)
+		r->chain_drain = sqe->flags & IOSQE_IO_DRAIN;
+	e->drain = r->chain_drain;
 	if ((e->sqe.flags & CHAIN_LINKS) && !r->chain)
 		r->chain = ++r->last_chain;
 	e->chain = r->chain;
@@ -189,33 +189,74 @@ void replay_keep(struct replay *r, struct io_uring_sqe *sqe, bool last)
 
 /* ---- completions ---- */
 
-static void note_result(struct replay *r, const struct entry *e, int res)
-{
-	switch (e->sqe.opcode) {
-	case IORING_OP_WRITE_FIXED:
-	case IORING_OP_WRITEV:
-		r->acked += res >= 0 && !(e->sqe.rw_flags & RWF_DSYNC);
-		break;
-	case IORING_OP_FALLOCATE:
-		r->acked += res >= 0;
-		break;
-	case IORING_OP_FSYNC:
-		if (!res && e->acked > r->flushed)
-			r->flushed = e->acked;
-		break;
-	}
-}
-
 static bool same_chain(const struct replay *r, uint32_t i, uint64_t chain)
 {
 	return i != NONE && chain && r->entries[i].chain == chain;
 }
 
-/* Those before it have been silent: they are done, or it would not have had its turn. */
+static void note_write(struct replay *r, uint32_t i)
+{
+	struct entry *e = &r->entries[i];
+
+	r->acked++;
+	for (uint32_t j = e->next; same_chain(r, j, e->chain); j = r->entries[j].next)
+		r->entries[j].chain_acked++;
+}
+
+/* It covers what was acknowledged when it was submitted, and what it waited for. */
+static void note_flush(struct replay *r, const struct entry *e)
+{
+	if (e->drain || r->acked - e->acked == e->chain_acked)
+		r->flushed = r->acked;
+	else if (e->acked > r->flushed)
+		r->flushed = e->acked;
+}
+
+static void note_success(struct replay *r, uint32_t i)
+{
+	const struct io_uring_sqe *sqe = &r->entries[i].sqe;
+
+	switch (sqe->opcode) {
+	case IORING_OP_WRITE_FIXED:
+	case IORING_OP_WRITEV:
+		if (!(sqe->rw_flags & RWF_DSYNC))
+			note_write(r, i);
+		break;
+	case IORING_OP_FALLOCATE:
+		note_write(r, i);
+		break;
+	case IORING_OP_FSYNC:
+		note_flush(r, &r->entries[i]);
+		break;
+	}
+}
+
+/* Whatever comes before it in its chain must have been silent, or it could not have its turn. */
+static bool has_its_turn(const struct replay *r, uint32_t i)
+{
+	const struct entry *e = &r->entries[i];
+
+	if (!e->out)
+		return false;
+	for (uint32_t j = e->prev; same_chain(r, j, e->chain); j = r->entries[j].prev)
+		if (!(r->entries[j].sqe.flags & IOSQE_CQE_SKIP_SUCCESS) || r->entries[j].override)
+			return false;
+	return true;
+}
+
 static void retire_before(struct replay *r, uint32_t i)
 {
-	while (same_chain(r, r->entries[i].prev, r->entries[i].chain))
-		retire(r, r->entries[i].prev);
+	uint32_t first = i;
+
+	while (same_chain(r, r->entries[first].prev, r->entries[i].chain))
+		first = r->entries[first].prev;
+	while (first != i) {
+		uint32_t next = r->entries[first].next;
+
+		note_success(r, first);
+		retire(r, first);
+		first = next;
+	}
 }
 
 /* As in Linux: when the member that failed was to be silent, so are those canceled with it. One
@@ -236,15 +277,19 @@ bool replay_take(struct replay *r, struct pcidipc_cqe *cqe)
 	uint32_t i = (uint32_t)cqe->user_data;
 	struct entry *e;
 
-	if (i >= r->nentries || !r->entries[i].used || tag_of(r, i) != cqe->user_data)
+	if (i >= r->nentries || !r->entries[i].used || tag_of(r, i) != cqe->user_data ||
+	    !has_its_turn(r, i))
 		return false;
 	e = &r->entries[i];
 	if (e->override)
 		cqe->res = e->override;
+	if (e->sqe.opcode == IORING_OP_FSYNC && e->override == -EIO)
+		r->cache_lost = false; /* now it was told */
 	cqe->user_data = e->sqe.user_data;
-	note_result(r, e, cqe->res);
 	retire_before(r, i);
-	if (e->chain && !e->broken && (cqe->res == -ECANCELED || chain_breaks(&e->sqe, cqe->res)))
+	if (cqe->res >= 0)
+		note_success(r, i);
+	if (e->chain && !e->broken && chain_breaks(&e->sqe, cqe->res))
 		chain_failed(r, i);
 	retire(r, i);
 	return true;
@@ -255,6 +300,8 @@ bool replay_take(struct replay *r, struct pcidipc_cqe *cqe)
 void replay_begin(struct replay *r, bool cache_lost)
 {
 	r->cursor = r->first;
+	for (uint32_t i = r->first; i != NONE; i = r->entries[i].next)
+		r->entries[i].out = false;
 	if (!cache_lost)
 		return;
 	r->cache_lost |= r->acked != r->flushed;
@@ -281,6 +328,16 @@ static bool repeatable(const struct io_uring_sqe *sqe)
 	}
 }
 
+/* 0, or what it gets instead. */
+static int again(const struct replay *r, struct entry *e)
+{
+	if (e->broken)
+		return -ECANCELED;
+	if (!repeatable(&e->sqe) || ++e->times > MOST_TIMES)
+		return -EIO;
+	return refusal(r, &e->sqe);
+}
+
 uint32_t replay_chain(const struct replay *r)
 {
 	uint32_t i = r->cursor, n = 0;
@@ -300,10 +357,13 @@ void replay_next(struct replay *r, struct io_uring_sqe *sqe)
 	struct entry *e = &r->entries[i];
 
 	r->cursor = e->next;
+	e->out = true;
 	*sqe = e->sqe;
 	sqe->user_data = tag_of(r, i);
+	if (e->drain && !same_chain(r, e->prev, e->chain)) /* its head may be done */
+		sqe->flags |= IOSQE_IO_DRAIN;
 	if (!e->override)
-		e->override = e->broken ? -ECANCELED : repeatable(sqe) ? refusal(r, sqe) : -EIO;
+		e->override = again(r, e);
 	if (e->override)
 		poison(sqe);
 }

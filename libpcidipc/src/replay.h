@@ -23,10 +23,9 @@ uint32_t replay_room(const struct replay *replay);
 /* About to be published: keep a copy, and let it name that. A chain ends at the last one that is
  * published at once. */
 void replay_keep(struct replay *replay, struct io_uring_sqe *sqe, bool last);
-/* A CQE has come: give it the program's user_data, and forget the request. False: it names none. */
+/* A CQE has come: give it the program's user_data, and forget the request. False: it names none
+ * whose turn it can be. */
 bool replay_take(struct replay *replay, struct pcidipc_cqe *cqe);
-/* Was it kept, or is it a question of the connection's own? */
-bool replay_names(const struct pcidipc_cqe *cqe);
 
 /* The successor is there. cache_lost: what was acknowledged and not flushed since may be gone, and
  * the next FSYNC shall say so. */

@@ -30,6 +30,7 @@ enum request_state {
 #define REQUEST_SKIP (1u << 1)	      /* no CQE on success */
 #define REQUEST_SKIP_ALWAYS (1u << 2) /* canceled with a chain whose failed member was to skip */
 #define REQUEST_CANCELED (1u << 3)    /* before it began */
+#define REQUEST_SEVERED (1u << 4)     /* with its chain, and so are those behind it */
 
 struct session_pool {
 	struct pcidipc_pool_view view;

@@ -476,6 +476,23 @@ static void test_cancel_waiting(void)
 	stop();
 }
 
+/* By a hard link what is behind it runs all the same, as it does where its request has begun. */
+static void test_cancel_waiting_hard(void)
+{
+	start(16, 16);
+	put(c, '1', RIG_HOLD, 0, LINK);
+	put(c, '2', RIG_ECHO, 2, HARDLINK);
+	put(c, '3', RIG_ECHO, 3, 0);
+	cancel('4', '2', 0);
+	expect_cqe(c, '4', 0);
+	rig_release(&rig, '1', 1);
+	expect_cqe(c, '1', 1);
+	expect_cqe(c, '2', -ECANCELED);
+	expect_cqe(c, '3', 3);
+	rig_expect(&rig, "H1L1R3");
+	stop();
+}
+
 /* Canceled in the middle of a request that nothing orders: what is linked behind it runs. */
 static void test_cancel_lets_go(void)
 {
@@ -530,6 +547,7 @@ static CU_TestInfo tests[] = {
 	{"cancel", test_cancel},
 	{"cancel all and any", test_cancel_all},
 	{"cancel one that waits", test_cancel_waiting},
+	{"and one that is linked hard", test_cancel_waiting_hard},
 	{"and lets go what is linked behind it", test_cancel_lets_go},
 	{"cancel does not reach other sessions", test_cancel_stays_home},
 	CU_TEST_INFO_NULL,

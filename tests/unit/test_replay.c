@@ -162,7 +162,7 @@ static void test_once(void)
 	close_client(&c);
 }
 
-static void test_killed_twice(void)
+static void killed_holding(unsigned kills, int res)
 {
 	struct client c;
 
@@ -170,16 +170,27 @@ static void test_killed_twice(void)
 	for (unsigned i = 0; i < 64; i++)
 		client_queue(&c, sqe_rw(&c, i % 2, i * PAGE, PAGE, i * PAGE), i);
 	submit_held(&c, 64);
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 1; i < kills; i++) {
 		kill_driver();
 		start_driver(RAMDISK_HOLD);
 		await_held(&c, 64);
 	}
 	restart_driver();
 	for (unsigned i = 0; i < 64; i++)
-		CU_ASSERT_EQUAL(client_reap(&c, NULL), PAGE);
+		CU_ASSERT_EQUAL(client_reap(&c, NULL), res);
 	expect_silence(&c);
 	close_client(&c);
+}
+
+static void test_killed_again(void)
+{
+	killed_holding(3, PAGE);
+}
+
+/* One of them may be what kills it. */
+static void test_killed_too_often(void)
+{
+	killed_holding(4, -EIO);
 }
 
 /* A command is not repeated: what it did is not known. */
@@ -640,7 +651,8 @@ static void test_random(void)
 static CU_TestInfo tests[] = {
 	{"reads and writes", test_reads_and_writes},
 	{"what is done is done once", test_once},
-	{"killed again and again", test_killed_twice},
+	{"killed again and again", test_killed_again},
+	{"killed too often", test_killed_too_often},
 	{"commands", test_commands},
 	{"cancel", test_cancel},
 	{"a chain goes on where it was", test_chain},

@@ -93,7 +93,10 @@ int pcidipc_consumer_reconnect(struct pcidipc_consumer *consumer);
  * submission, with its links and drains: READ, WRITE, FSYNC, FALLOCATE, NOP and the detaching of
  * pools. Any other request gets -EIO. `lost` is called only when there is no successor.
  *
- * `resume` may ask with pcidipc_call (which then blocks, in a loop too); it returns 0,
+ * Without a loop the calls that submit and wait go through all of this. A request that was made again three
+ * times gets -EIO: it may be what kills the driver.
+ *
+ * `resume` may ask with pcidipc_call (which then blocks, in a loop too, patience_ms at most); it returns 0,
  * PCIDIPC_CACHE_LOST (the next FSYNC gets -EIO once, if anything was acknowledged that none has
  * covered), or an error, with which the connection ends.
  *

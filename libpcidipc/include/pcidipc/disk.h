@@ -24,7 +24,7 @@ void pcidipc_blockdev_close(struct pcidipc_blockdev *dev);
 /*
  * Outlive the disk's driver (pcidipc_consumer_replay has the terms; call it before the first
  * request of one's own): requests in flight when it dies are made again with its successor, if the
- * disk is still the same one by its identity, serial number, size and blocks; else they get
+ * disk is still the same one by its identity (it needs one, or a serial number), model, size and blocks; else they get
  * -ENODEV. Where acknowledged writes may have been lost in the device's cache, the next FSYNC gets
  * -EIO.
  */
