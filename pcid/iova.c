@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Addresses for pools in an IOMMU domain. Next fit: an address that was freed is used again as late
- * as possible, so that a device that goes wrong hits nothing rather than somebody else's memory.
- * Extents start on a 2 MiB boundary for the sake of large IOMMU pages, and never below 2 MiB: there
- * an address that nobody set would lie.
+ * as possible, in the function's next domains too, so that a device that goes wrong hits nothing
+ * rather than somebody else's memory. Extents start on a 2 MiB boundary for the sake of large IOMMU
+ * pages, and never below 2 MiB: there an address that nobody set would lie.
  */
 #include <errno.h>
 #include <ringabi/ring.h>

@@ -24,7 +24,8 @@ struct pcid_iova {
 /* Take `bytes` (a multiple of RINGABI_POOL_ALIGN) that end at `last` or below. -ENOSPC, -ENOMEM. */
 int pcid_iova_alloc(struct pcid_iova *space, uint64_t bytes, uint64_t last, uint64_t *iova);
 void pcid_iova_free(struct pcid_iova *space, uint64_t iova);
-/* All of them: the domain goes. */
+/* All of them: the domain goes. `next` stays, for a device without a reset may go on with what its
+ * driver had begun, and must not find there what the next driver maps. */
 void pcid_iova_free_all(struct pcid_iova *space);
 
 #endif

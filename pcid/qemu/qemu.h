@@ -123,11 +123,15 @@ struct vtd {
 	bool large_pages;
 	uint64_t free_page, next_page;
 	uint32_t pages_used, pages_most; /* pages of boot RAM */
+	uint64_t *next_iova[256]; /* by bus, then devfn: where a requester's next domain begins */
 };
 
 int vtd_init(struct qemu_bus *qb); /* (task) */
 void vtd_fini(struct qemu_bus *qb);
-/* The domain of requester `rid`, made when it is the first to ask. (task) */
+/*
+ * The domain of requester `rid`, made when it is the first to ask. Its addresses go on where those
+ * of the one before ended: a device that cannot be reset may still be writing there. (task)
+ */
 int vtd_domain_get(struct qemu_bus *qb, uint16_t rid, struct vtd_domain **domain);
 void vtd_domain_put(struct qemu_bus *qb, struct vtd_domain *domain); /* (task) */
 unsigned vtd_domain_id(const struct vtd_domain *domain);

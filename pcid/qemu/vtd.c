@@ -355,14 +355,26 @@ static uint64_t *context_of(struct qemu_bus *qb, uint16_t rid)
 	return page_at(qb, load(root) & SL_ADDRESS) + 2 * (rid & 0xff);
 }
 
+/* NULL: no memory. */
+static uint64_t *next_iova_of(struct qemu_bus *qb, uint16_t rid)
+{
+	uint64_t **bus = &qb->vtd.next_iova[rid >> 8];
+
+	if (!*bus)
+		*bus = calloc(256, sizeof(**bus));
+	return *bus ? *bus + (rid & 0xff) : NULL;
+}
+
 static int fill_domain(struct qemu_bus *qb, struct vtd_domain *domain)
 {
 	uint64_t *context = context_of(qb, domain->rid);
+	uint64_t *next_iova = next_iova_of(qb, domain->rid);
 	int ret;
 
 	domain->table = take_domain_page(qb, domain);
-	if (!context || !domain->table)
+	if (!context || !next_iova || !domain->table)
 		return -ENOMEM;
+	domain->iova.next = *next_iova;
 	ret = vtd_map(qb, domain, VTD_DOORBELL_IOVA, qb->ivshmem.doorbell_page, PAGE);
 	if (ret)
 		return ret;
@@ -430,6 +442,7 @@ void vtd_domain_put(struct qemu_bus *qb, struct vtd_domain *domain)
 
 	if (--domain->users)
 		return;
+	*next_iova_of(qb, domain->rid) = domain->iova.next;
 	store(context, 0);
 	store(context + 1, 0);
 	invalidate_context(qb, domain); /* awaits; the id stays taken meanwhile */
@@ -493,4 +506,8 @@ void vtd_fini(struct qemu_bus *qb)
 		free(domain);
 	}
 	pcidipc_list_init(&qb->vtd.domains);
+	for (unsigned i = 0; i < 256; i++) {
+		free(qb->vtd.next_iova[i]);
+		qb->vtd.next_iova[i] = NULL;
+	}
 }

@@ -108,7 +108,12 @@ static void stop(struct pcid_bus *bus)
 	vfio_done_fini(&b->done);
 }
 
-/* ---- containers: shared by the functions of a group ---- */
+/*
+ * ---- containers: shared by the functions of a group ----
+ *
+ * They are kept for the next driver: it is to get other addresses than the one before, whose
+ * transfers may go on in a device without a reset.
+ */
 
 static struct vfio_container *get_container(struct vfio_bus *b, uint32_t group)
 {
@@ -145,10 +150,13 @@ static void put_container(struct pcid_function *f)
 		vfio_run(f, close_container);
 	pcidipc_task_unlock(&c->lock);
 	vfio_of(f)->container = NULL;
-	if (--c->users)
-		return;
-	pcidipc_list_remove(&c->link);
-	free(c);
+	c->users--;
+}
+
+static void free_containers(struct vfio_bus *b)
+{
+	pcidipc_list_for_each_safe(c, after, &b->containers, struct vfio_container, link)
+		free(c);
 }
 
 static int open_container(void *function)
@@ -391,6 +399,7 @@ static void destroy(struct pcid_bus *bus)
 		vfio_forget(pcidipc_container_of(bus->functions.next, struct pcid_function, link));
 	vfio_enumerate_end(b);
 	pcidipc_defer_cancel(&b->answer);
+	free_containers(b);
 	free_names(b->take);
 	free(b->reads);
 	pthread_mutex_destroy(&b->list_lock);

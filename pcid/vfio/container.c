@@ -196,8 +196,7 @@ void vfio_container_close(struct vfio_container *c)
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = c->group_fd = -1;
-	pcid_iova_free_all(&c->iova);
-	c->iova.next = 0;
+	pcid_iova_free_all(&c->iova); /* iova.next stays: the next domain goes on from there */
 }
 
 /* ---- mapping ---- */

@@ -71,6 +71,20 @@ static void test_iova_late_reuse(void)
 	drop(&space);
 }
 
+/* A domain ends, another begins: it goes on where the first one was. */
+static void test_iova_next_domain(void)
+{
+	struct vfio_container c = {.fd = -1, .group_fd = -1, .iova = space_of(0, 10 * MIB - 1)};
+	uint64_t a = 0, b = 0;
+
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&c.iova, 2 * MIB, UINT64_MAX, &a), 0);
+	vfio_container_close(&c);
+	CU_ASSERT_PTR_NULL(c.iova.used);
+	CU_ASSERT_EQUAL(pcid_iova_alloc(&c.iova, 2 * MIB, UINT64_MAX, &b), 0);
+	CU_ASSERT_EQUAL(b, a + 2 * MIB);
+	drop(&c.iova);
+}
+
 /* Random operations against a map of units. */
 
 #define UNITS 64
@@ -248,6 +262,7 @@ int main(void)
 	CU_TestInfo tests[] = {
 		{"iova edges", test_iova_edges},
 		{"iova late reuse", test_iova_late_reuse},
+		{"iova: the next domain goes on", test_iova_next_domain},
 		{"iova random", test_iova_random},
 		{"workers", test_workers},
 		{"config", test_config},
