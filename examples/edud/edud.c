@@ -7,6 +7,7 @@
 #define REG_ID 0x00
 #define REG_FACTORIAL 0x08
 #define REG_STATUS 0x20
+#define STATUS_COMPUTING 0x1u
 #define STATUS_INTERRUPT 0x80u /* when a factorial is done */
 #define REG_CAUSE 0x24
 #define CAUSE_FACTORIAL 0x1u
@@ -30,8 +31,7 @@ struct edu {
 	struct pcidipc_completion moved; /* by it */
 };
 
-/* ---- a request that is PENDING: the interrupt completes it ---- */
-
+/* A request that is PENDING, until the interrupt completes it. */
 static void compute_first(struct edu *edu)
 {
 	if (edu->waiting.first)
@@ -64,15 +64,16 @@ static void interrupt(struct pcidipc_irq *irq)
 	struct edu *edu = pcidipc_container_of(irq, struct edu, irq);
 	uint32_t cause = pcidipc_read32(&edu->regs, REG_CAUSE);
 
+	if (cause == ~0u) /* the device is gone */
+		return;
 	pcidipc_write32(&edu->regs, REG_ACKNOWLEDGE, cause);
-	if (cause & CAUSE_FACTORIAL)
+	if (cause & CAUSE_FACTORIAL && !(pcidipc_read32(&edu->regs, REG_STATUS) & STATUS_COMPUTING))
 		factorial_done(edu);
 	if (cause & CAUSE_DMA)
 		pcidipc_post(&edu->moved, 0);
 }
 
-/* ---- a request that is a task's: it waits where it has to ---- */
-
+/* A request that is a task's, which waits where it has to. */
 static int move(struct edu *edu, uint64_t from, uint64_t to, uint32_t bytes, uint32_t command)
 {
 	edu->moved = (struct pcidipc_completion){0};
@@ -98,9 +99,8 @@ static int copy(struct pcidipc_request *rq)
 	if (ret)
 		return ret;
 	pcidipc_task_lock(&edu->dma);
-	ret = move(edu, at, DEVICE_BUFFER, n, DMA_TO_DEVICE);
-	if (!ret)
-		ret = move(edu, DEVICE_BUFFER, at + n, n, DMA_FROM_DEVICE);
+	ret = move(edu, at, DEVICE_BUFFER, n, DMA_TO_DEVICE)
+		      ?: move(edu, DEVICE_BUFFER, at + n, n, DMA_FROM_DEVICE);
 	pcidipc_task_unlock(&edu->dma);
 	return ret;
 }
@@ -113,27 +113,27 @@ static int request(struct pcidipc_request *rq)
 		return factorial(pcidipc_request_driver(rq), rq);
 	case EDU_COPY:
 		return pcidipc_request_task(rq, copy);
-	default:
-		return pcidipc_refuse(rq, -EOPNOTSUPP, "no such request");
 	}
+	return pcidipc_refuse(rq, -EOPNOTSUPP, "no such request");
 }
 
 /* The beginning, in a task. All that it takes pcid takes back when the process ends. */
 static int start(struct pcidipc_driver *driver)
 {
 	struct edu *edu = pcidipc_container_of(driver, struct edu, driver);
-	int ret = pcidipc_pci_map(driver->pci, 0, &edu->regs);
+	int ret = pcidipc_pci_map(driver->pci, 0, &edu->regs)
+			  ?: pcidipc_pci_enable(driver->pci, true, false);
 
-	if (!ret)
-		ret = pcidipc_pci_enable(driver->pci, true, true);
-	if (!ret && (pcidipc_read32(&edu->regs, REG_ID) & 0xff) != 0xed)
-		ret = -ENODEV;
-	if (!ret)
-		ret = pcidipc_irq_start(&edu->irq, driver->pci, interrupt);
-	if (ret)
-		return ret;
+	if (ret || (pcidipc_read32(&edu->regs, REG_ID) & 0xff) != 0xed)
+		return ret ?: -ENODEV;
+	while (pcidipc_read32(&edu->regs, REG_STATUS) & STATUS_COMPUTING ||
+	       pcidipc_read32(&edu->regs, REG_DMA_COMMAND) & 1)
+		pcidipc_task_sleep(1000000); /* for a driver that died: edu has no reset */
+	pcidipc_write32(&edu->regs, REG_ACKNOWLEDGE, ~0u);
 	pcidipc_write32(&edu->regs, REG_STATUS, STATUS_INTERRUPT);
-	return pcidipc_pci_serve(driver->pci, "calc", "", &edu->scheme);
+	return pcidipc_pci_enable(driver->pci, true, true) ?:
+		pcidipc_irq_start(&edu->irq, driver->pci, interrupt) ?:
+		pcidipc_pci_serve(driver->pci, "calc", "", &edu->scheme);
 }
 
 int main(int argc, char **argv)
