@@ -54,7 +54,8 @@ static void on_event(uint32_t event, void *arg)
 int pcidipc_driver_give_up(struct pcidipc_driver *d, const char *why)
 {
 	pcidipc_err("%s: the device is given up: %s", d->address, why);
-	pcidipc_pci_cut_off(d->pci);
+	if (d->pci)
+		pcidipc_pci_cut_off(d->pci);
 	pcidipc_loop_stop(d->loop, 1);
 	return -EIO;
 }
@@ -96,10 +97,15 @@ static void start_task(void *arg)
 	pcidipc_loop_stop(d->loop, 1);
 }
 
+/* 0, -errno, or the exit status when it has said why. */
 static int claim(struct pcidipc_driver *d)
 {
 	int ret = pcidipc_pci_open(d->loop, &d->pci);
 
+	if (ret == -ENOENT) {
+		pcidipc_err("not started by pcid: there is nothing to drive. Start pcid instead.");
+		return 1;
+	}
 	if (ret)
 		return ret;
 	d->address = pcidipc_pci_info(d->pci)->address;
@@ -107,7 +113,7 @@ static int claim(struct pcidipc_driver *d)
 	return d->dma_bits ? pcidipc_pci_dma_bits(d->pci, d->dma_bits) : 0;
 }
 
-/* 0, -errno, or the exit status that `prepare` wants. Signals are blocked before it, for it may
+/* 0, -errno, or an exit status: `prepare` may want one. Signals are blocked before it, for it may
  * make threads that would take them. */
 static int begin(struct pcidipc_driver *d)
 {
@@ -136,8 +142,6 @@ int pcidipc_driver_main(struct pcidipc_driver *d, int argc, char **argv)
 		return pcidipc_loop_run(d->loop);
 	if (ret > 0)
 		return ret;
-	pcidipc_err("%s", ret == -ENOENT ? "not started by pcid: there is nothing to drive. Start "
-					   "pcid instead."
-					 : strerror(-ret));
+	pcidipc_err("%s", strerror(-ret));
 	return 1;
 }

@@ -16,7 +16,11 @@
 static void line(FILE *to, char letter, const char *name, const char *value, const char *help)
 {
 	char text[64];
-	int n = snprintf(text, sizeof(text), "--%s%s%s", name, *value ? " " : "", value);
+	int n;
+
+	value = value ? value : "";
+	help = help ? help : "";
+	n = snprintf(text, sizeof(text), "--%s%s%s", name, *value ? " " : "", value);
 
 	if (letter)
 		fprintf(to, "  -%c, %-24s%s%s\n", letter, text, n < 24 ? "" : "  ", help);
@@ -120,6 +124,12 @@ static int take_option(const struct pcidipc_driver *d, int option, enum pcidipc_
 	return option == 'h' ? 0 : 2;
 }
 
+static int stray(const struct pcidipc_driver *d, const char *argument)
+{
+	fprintf(stderr, "%s: unexpected argument: %s\n", d->name, argument);
+	return 2;
+}
+
 int options_parse(const struct pcidipc_driver *d, int argc, char **argv,
 		  enum pcidipc_log_level *level)
 {
@@ -129,5 +139,5 @@ int options_parse(const struct pcidipc_driver *d, int argc, char **argv,
 	fill(&table, d->options);
 	while (ret < 0 && (option = getopt_long(argc, argv, table.letters, table.list, NULL)) != -1)
 		ret = take_option(d, option, level);
-	return ret;
+	return ret < 0 && optind < argc ? stray(d, argv[optind]) : ret;
 }

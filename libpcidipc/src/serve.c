@@ -13,9 +13,15 @@ static int listen_on_both(struct pcidipc_loop *loop, struct pcidipc_scheme *sche
 	struct pcidipc_served *served = scheme->served;
 	int ret = pcidipc_listen(loop, scheme, served->service.listen_fd, 0, &served->listener);
 
-	return ret ? ret
-		   : pcidipc_listen(loop, scheme, served->service.admin_fd, PCIDIPC_SESSION_ADMIN,
-				    &served->admin_listener);
+	if (ret)
+		return ret;
+	ret = pcidipc_listen(loop, scheme, served->service.admin_fd, PCIDIPC_SESSION_ADMIN,
+			     &served->admin_listener);
+	if (!ret)
+		return 0;
+	pcidipc_listener_close(served->listener); /* serve no half of it */
+	served->listener = NULL;
+	return ret;
 }
 
 int pcidipc_pci_serve(struct pcidipc_pci *pci, const char *kind, const char *suffix,

@@ -2,6 +2,7 @@
 /* A driver's main program: each case is a driver in a process of its own, and this process is its
  * pcid. */
 #include <CUnit/CUnit.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pcidipc/driver.h>
 #include <signal.h>
@@ -152,6 +153,12 @@ static int fail(struct pcidipc_driver *d)
 	return -ENXIO;
 }
 
+static int find_nothing(struct pcidipc_driver *d)
+{
+	(void)d;
+	return -ENOENT;
+}
+
 /* The device is told to stop while it is being started. */
 static int enable_and_fail(struct pcidipc_driver *d)
 {
@@ -160,6 +167,11 @@ static int enable_and_fail(struct pcidipc_driver *d)
 	while (!ret && !d->stopping)
 		pcidipc_task_yield();
 	return -ENXIO;
+}
+
+static int give_up_alone(struct pcidipc_driver *d)
+{
+	return pcidipc_driver_give_up(d, "it is tired");
 }
 
 static int give_up(struct pcidipc_driver *d)
@@ -224,6 +236,21 @@ static void test_wrong_options(void)
 	CU_ASSERT_EQUAL(RUN_ALONE(&shower, "--nothing"), 2);
 	SAID("Usage: testd");
 	CU_ASSERT_EQUAL(RUN_ALONE(&shower, "--text"), 2);
+	CU_ASSERT_EQUAL(RUN_ALONE(&shower, "-n", "7", "stray", "42"), 2);
+	CU_ASSERT_STRING_EQUAL(said, "testd: unexpected argument: stray\n");
+	CU_ASSERT_EQUAL(RUN_ALONE(&shower, "--", "-v"), 2);
+	CU_ASSERT_STRING_EQUAL(said, "testd: unexpected argument: -v\n");
+}
+
+/* An option may say nothing of its value. */
+static void test_unnamed_value(void)
+{
+	static const struct pcidipc_option unnamed[] = {{.name = "text", .text = &text}, {0}};
+	struct pcidipc_driver driver = {.name = "testd", .options = unnamed, .start = fail};
+
+	CU_ASSERT_EQUAL(RUN_ALONE(&driver, "--help"), 0);
+	SAID("      --text  ");
+	CU_ASSERT_PTR_NULL(strstr(said, "null"));
 }
 
 /* ---- the beginning ---- */
@@ -234,6 +261,10 @@ static void test_alone(void)
 
 	CU_ASSERT_EQUAL(RUN_ALONE(&driver), 1);
 	SAID("testd: not started by pcid");
+	driver.prepare = find_nothing;
+	CU_ASSERT_EQUAL(RUN_ALONE(&driver), 1);
+	CU_ASSERT_STRING_EQUAL(said, "testd: No such file or directory\n");
+	driver.prepare = NULL;
 	driver.standalone = true;
 	CU_ASSERT_EQUAL(RUN_ALONE(&driver), 7);
 	driver.start = fail;
@@ -300,15 +331,24 @@ static void test_give_up(void)
 	SAID("testd: 0000:00:03.0: the device is given up: it is tired\n");
 	CU_ASSERT_EQUAL(enables, 2);
 	CU_ASSERT_EQUAL(enabled, RINGABI_PCI_ENABLE_DECODE); /* no DMA any more */
+	driver = (struct pcidipc_driver){
+		.name = "testd", .start = give_up_alone, .standalone = true};
+	CU_ASSERT_EQUAL(RUN_ALONE(&driver), 1);
+	SAID("testd: testd: the device is given up: it is tired\n");
 }
 
 int main(void)
 {
 	CU_TestInfo tests[] = {
-		{"options", test_options},	     {"wrong options", test_wrong_options},
-		{"not started by pcid", test_alone}, {"its start", test_start},
-		{"told to stop", test_shutdown},     {"its device is gone", test_removed},
-		{"giving up", test_give_up},	     CU_TEST_INFO_NULL,
+		{"options", test_options},
+		{"wrong options", test_wrong_options},
+		{"not started by pcid", test_alone},
+		{"its start", test_start},
+		{"told to stop", test_shutdown},
+		{"its device is gone", test_removed},
+		{"giving up", test_give_up},
+		{"a value without a name", test_unnamed_value},
+		CU_TEST_INFO_NULL,
 	};
 
 	return run_tests("a driver's main program", tests);

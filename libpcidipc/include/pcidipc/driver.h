@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every driver's main program does: its command line, the loop, the signals, the function from
- * pcid, the beginning and the end. A driver describes itself in a struct pcidipc_driver, which it
- * may put into a structure of its own, and hands it to pcidipc_driver_main. docs/driver-guide.md
- * writes one.
+ * A driver's main program: what all drivers have in common. Its command line, the loop, the
+ * signals, the function from pcid, the beginning and the end. A driver describes itself in a struct
+ * pcidipc_driver, which it may put into a structure of its own, and hands it to
+ * pcidipc_driver_main. docs/driver-guide.md writes one.
  */
 #ifndef PCIDIPC_DRIVER_H
 #define PCIDIPC_DRIVER_H
@@ -17,13 +17,14 @@
 /*
  * An option of the command line: --name VALUE, and -letter VALUE if it has a letter. Exactly one of
  * `number` and `text` says where its value goes; neither is touched when it is not given. A list of
- * at most 32 ends with one that has no name. PCIDIPC_OPTION_* fill one in.
+ * at most 32 ends with one that has no name. PCIDIPC_OPTION_* fill one in. Taken are --verbose and
+ * -v, --help and -h, --version and -V. An argument that belongs to no option is refused.
  */
 struct pcidipc_option {
 	const char *name;
 	char letter;	   /* 0: none */
-	const char *value; /* what --help calls the value: "SECONDS" */
-	const char *help;  /* one line, without a full stop */
+	const char *value; /* what --help calls the value: "SECONDS"; NULL: nothing */
+	const char *help;  /* one line, without a full stop; NULL: nothing */
 	const char **text; /* stays in argv */
 	uint64_t *number;  /* decimal, least to most; refused with a message that names both */
 	uint64_t least, most;
@@ -47,7 +48,8 @@ struct pcidipc_driver {
 	/*
 	 * The command line is read, nothing is claimed, the sandbox is open: the last chance to
 	 * read files. 0; or it has said what is wrong, and this is the program's exit status (2 is
-	 * for wrong options). Not a task. NULL: nothing.
+	 * for wrong options); or -errno, which is said, and the status is 1. Not a task. NULL:
+	 * nothing.
 	 */
 	int (*prepare)(struct pcidipc_driver *driver);
 	/* Bring the device up, publish. -errno ends the program with status 1, after a message.
@@ -85,8 +87,8 @@ int pcidipc_driver_main(struct pcidipc_driver *driver, int argc, char **argv);
 
 /*
  * The device does not do what it must: stop its DMA, so that requests may be answered and their
- * buffers used again, say why, and end with 1; pcid resets it and starts the driver anew. Returns
- * -EIO. Task.
+ * buffers used again, say why, and end with 1; pcid resets it and starts the driver anew. (A
+ * standalone driver stops its device itself, before.) Returns -EIO. Task.
  */
 int pcidipc_driver_give_up(struct pcidipc_driver *driver, const char *why);
 
