@@ -10,7 +10,7 @@
 int pcidipc_refuse(struct pcidipc_request *rq, int error, const char *format, ...)
 {
 	static struct pcidipc_ratelimit limit;
-	char why[160];
+	char why[160], command[24] = "";
 	va_list args;
 
 	if (!pcidipc_ratelimit(&limit))
@@ -18,8 +18,11 @@ int pcidipc_refuse(struct pcidipc_request *rq, int error, const char *format, ..
 	va_start(args, format);
 	vsnprintf(why, sizeof(why), format, args);
 	va_end(args);
-	pcidipc_warn("%s: pid %d: opcode %u: %s (%s)", pcidipc_session_scheme(rq->session)->name,
-		     pcidipc_session_pid(rq->session), rq->sqe.opcode, why, strerror(-error));
+	if (rq->sqe.opcode == IORING_OP_URING_CMD)
+		snprintf(command, sizeof(command), ", cmd_op %#x", rq->sqe.cmd_op);
+	pcidipc_warn("%s: pid %d: opcode %u%s: %s (%s)", pcidipc_session_scheme(rq->session)->name,
+		     pcidipc_session_pid(rq->session), rq->sqe.opcode, command, why,
+		     strerror(-error));
 	return error;
 }
 

@@ -134,9 +134,9 @@ prints "the driver's interrupts: four for factorials, two for DMA" \
 fails "13!" "educlient: Numerical result out of range" "$B/examples/educlient" 13
 fails "too many bytes" "educlient: Numerical result out of range
 6" "$B/examples/educlient" 3 "$(head -c 2049 /dev/zero | tr '\0' x)"
-prints "what the log says of it" "edu 0000:00:01.0: edud: calc/edu0: pid N: opcode 46: 13!, at most 12!
-edu 0000:00:01.0: edud: calc/edu0: pid N: opcode 46: 2049 bytes, not 1 to 2048" \
-	sh -c "sed -n 's/ pid [0-9]*:/ pid N:/; s/.*\(edu 0000.*: opcode 46: .*\) (.*/\1/p' '$dir/log'"
+prints "what the log says of it" "edu 0000:00:01.0: edud: calc/edu0: pid N: opcode 46, cmd_op 0x7f01: 13!, at most 12!
+edu 0000:00:01.0: edud: calc/edu0: pid N: opcode 46, cmd_op 0x7f02: 2049 bytes, not 1 to 2048" \
+	sh -c "sed -n 's/ pid [0-9]*:/ pid N:/; s/.*\(edu 0000.*: opcode 46, .*\) (.*/\1/p' '$dir/log'"
 prints "it lives" 2 "$B/examples/educlient" 2
 # edu has no reset: what its driver had begun when it ended goes on. Two interrupts have come when the device begins to write,
 # which takes it 100 ms; the client's memory it must not reach any more, and least of all the next one's.

@@ -432,7 +432,7 @@ static void test_passthrough(void)
 	CU_ASSERT_EQUAL_FATAL(client_open(&r, "nvme0n1", 0, 2u << 20), 0);
 	memset(r.base, 0, 4096);
 	REFUSED(pcidipc_blockdev_passthrough(r.dev, r.index, 0), -EPERM,
-		"opcode 46: pass-through, but not over the admin socket");
+		"opcode 46, cmd_op 0x204: pass-through, but not over the admin socket");
 	client_close(&r);
 	bad_all_is_well();
 }

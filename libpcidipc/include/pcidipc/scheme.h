@@ -168,8 +168,8 @@ static inline void *pcidipc_request_driver(const struct pcidipc_request *request
 void pcidipc_complete(struct pcidipc_request *request, int32_t res);
 
 /*
- * For a handler to return: `error`, after a log line that says whose request it was and why not, by
- * printf's rules. Rate-limited.
+ * For a handler to return: `error`, after a log line that says whose request it was (its opcode,
+ * and a command's cmd_op) and why not, by printf's rules. Rate-limited.
  */
 int pcidipc_refuse(struct pcidipc_request *request, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
