@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # A manual page from a public header: its comments are the only source. docs/testing.md, "Manual pages", has the rules.
 # usage: awk -f headerman.awk -v page=NAME -v section=N -v include=DIR/FILE.h -v date=... -v version=... FILE.h
+#   environment: SYNOPSIS, SEE_ALSO, as they are to stand in the page
 #   names=1: print the functions and macros it documents instead, one a line
 # What it knows of C is how clang-format writes a header of this project: comments, #defines, structs, enums, prototypes,
 # static inline functions. What it does not understand it refuses.
@@ -51,11 +52,32 @@ function line_of_text(s,    out, word)
 	return out ~ /^[.'\\]/ ? "\\&" out : out
 }
 
-# A comment's lines, without its marks, "\n" between them: paragraphs, and lists of what begins with "- ".
-function paragraphs(text,    n, lines, i, out, list, gap)
+# Lines as they stand, without the first one's indentation.
+function table_line(s, indent)
+{
+	return line_of_text(match(s, /^ */) && RLENGTH < indent ? substr(s, RLENGTH + 1) : substr(s, indent + 1)) "\n"
+}
+
+# A comment's lines, without its marks, "\n" between them: paragraphs, lists of what begins with "- ", and what is indented
+# after an empty line, a table: it stays as it is.
+function paragraphs(text,    n, lines, i, out, list, gap, table)
 {
 	n = split(text, lines, "\n")
 	for (i = 1; i <= n; i++) {
+		if (table && lines[i] !~ /^  /) {
+			out = out ".EE\n.in\n"
+			table = 0
+		}
+		if (!table && gap && lines[i] ~ /^  / && lines[i] !~ /^ *- /) {
+			match(lines[i], /^ */)
+			table = RLENGTH
+			out = out ".PP\n.in +2n\n.EX\n"
+			list = gap = 0
+		}
+		if (table) {
+			out = out table_line(lines[i], table)
+			continue
+		}
 		if (lines[i] == "") {
 			gap = 1
 			continue
@@ -72,7 +94,7 @@ function paragraphs(text,    n, lines, i, out, list, gap)
 		sub(/^ */, "", lines[i])
 		out = out line_of_text(lines[i]) "\n"
 	}
-	return out
+	return out (table ? ".EE\n.in\n" : "")
 }
 
 function plain_comment(s)
@@ -353,10 +375,10 @@ END {
 		print ".nf\n.B #include <" include ">"
 		print ".PP\n.B cc \\fIfile\\fP.c $(pkg\\-config \\-\\-cflags \\-\\-libs libpcidipc)\n.fi"
 	} else {
-		print synopsis
+		print ENVIRON["SYNOPSIS"]
 	}
 	printf ".SH DESCRIPTION\n%s", paragraphs(head)
 	printf ".SH %s\n%s", section == 3 ? "INTERFACE" : "DETAILS", body
 	print ".SH SEE ALSO"
-	print see
+	print ENVIRON["SEE_ALSO"]
 }

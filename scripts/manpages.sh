@@ -21,11 +21,11 @@ see_also()
 	} | LC_ALL=C sort -u | sed '$!s/$/,/'
 }
 
-# page, section, header, what it is included as, synopsis
+# page, section, header, what it is included as, synopsis (roff: with -v awk would take its backslashes for escapes)
 make_page()
 {
-	"$awk" -f scripts/headerman.awk -v page="$1" -v section="$2" -v include="$4" -v synopsis="$5" -v date="$date" \
-		-v version="$version" -v see="$(see_also "$3")" "$3" >"$out/man$2/$1.$2"
+	SYNOPSIS=$5 SEE_ALSO=$(see_also "$3") "$awk" -f scripts/headerman.awk -v page="$1" -v section="$2" -v include="$4" \
+		-v date="$date" -v version="$version" "$3" >"$out/man$2/$1.$2"
 	pages="$pages $2/$1"
 }
 

@@ -47,6 +47,9 @@ for page in $real_pages; do
 	said=$(man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)
 	none "man about $page" "$said"
 done
+none "pages with control characters" "$(grep -lP '[\x00-\x08\x0b-\x1f\x7f]' $real_pages)"
+man -l "$man/man7/ringabi_block.7" | grep -q '^ *IORING_OP_NOP   *res: 0$'
+count $? "a table in a header's comment stays one"
 # lexgrog is what apropos goes by
 none "pages without a NAME that apropos understands" \
 	"$(for page in $real_pages; do lexgrog "$page" >/dev/null 2>&1 || echo "$page"; done)"
