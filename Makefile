@@ -59,7 +59,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 QEMU_TESTS := $(patsubst tests/qemu/%.c,$(B)/tests/%,$(QEMU_SRC))
 
 .PHONY: all tests examples clean
-all: $(LIB_SO) $(B)/lib/libpcidipc.so $(PROGRAMS)
+all: $(LIB_SO) $(B)/lib/libpcidipc.so $(PROGRAMS) $(B)/man.made
 tests: all examples $(UNIT_TESTS) $(QEMU_TESTS)
 
 # What is compiled in and may change from one make to the next (install with another PREFIX): rebuilt when it does.
@@ -236,13 +236,18 @@ check-guest: deps
 	@$(MAKE) --no-print-directory -s tests guest
 	@B=$(B) tests/guest/check.sh $(GUEST_TESTS)
 
-# What goes where stands in scripts/install.sh.
-man:
+# Made by `all`: `sudo make install` only copies, and leaves nothing of root's in $(B).
+man: $(B)/man.made
+$(B)/man.made: scripts/manpages.sh scripts/headerman.awk Makefile $(wildcard docs/man/* ringabi/*.h libpcidipc/include/pcidipc/*.h) \
+		libpcidipc/src/probes.h
+	@mkdir -p $(B)
 	@scripts/manpages.sh $(B)/man $(VERSION)
+	@touch $@
 
+# What goes where stands in scripts/install.sh.
 INSTALL_DIRS := $(foreach v,PREFIX BINDIR SBINDIR LIBDIR LIBEXECDIR INCLUDEDIR MANDIR DOCDIR UNITDIR SYSCONFDIR \
 	BASHCOMPDIR ZSHCOMPDIR DESTDIR B VERSION SOVERSION,$(v)='$($(v))')
-install: all man
+install: all
 	@$(INSTALL_DIRS) scripts/install.sh install
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
 uninstall: man

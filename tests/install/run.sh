@@ -89,8 +89,10 @@ prints "the library's name" libpcidipc.so.0 \
 none "symbols without the version PCIDIPC_0" \
 	"$(nm -D --defined-only --with-symbol-versions "$prefix/lib/libpcidipc.so" | grep -v '@@PCIDIPC_0$\| PCIDIPC_0$\|@PCIDIPC_0$')"
 prints "what the installed pcid says of the installed configuration" "$prefix/etc/pcid.d: good" "$prefix/sbin/pcid" --check-config
+touch "$dir/before"
 $MAKE --no-print-directory -s B="$B" DESTDIR="$dir/dest" PREFIX="$prefix" SYSCONFDIR="$prefix/etc" install >"$dir/make.log" 2>&1
 count $? "make install DESTDIR=$dir/dest: $(tail "$dir/make.log")"
+none "what make install has built anew, and as root perhaps" "$(find "$B/bin" "$B/lib" "$B/man" -newer "$dir/before")"
 none "what differs with DESTDIR" "$(diff -r "$prefix" "$dir/dest$prefix" 2>&1)"
 rm -r "$dir/dest"
 
