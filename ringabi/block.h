@@ -28,6 +28,7 @@
 
 #define RINGABI_BLOCK_MAX_IOV 128u
 
+/* A cmd_op of this interface. */
 #define RINGABI_BLOCK_CMD(number) RINGABI_CMD_OP(RINGABI_INTERFACE_BLOCK, number)
 
 /* INFO: writes a struct ringabi_block_info to (addr, buf_index); len = its size or more. res: its

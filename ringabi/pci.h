@@ -21,6 +21,7 @@ RINGABI_AT(ringabi_pci_arg, index, 0);
 RINGABI_AT(ringabi_pci_arg, width, 4);
 RINGABI_AT(ringabi_pci_arg, value, 8);
 
+/* A cmd_op of this interface. */
 #define RINGABI_PCI_CMD(number) RINGABI_CMD_OP(RINGABI_INTERFACE_PCI, number)
 
 /*

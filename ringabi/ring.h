@@ -134,6 +134,7 @@ RINGABI_AT(io_uring_cqe, flags, 12);
 #define RINGABI_INTERFACE_BLOCK 2u
 #define RINGABI_INTERFACE_USB 3u
 #define RINGABI_INTERFACE_PRIVATE 0x7fu /* a driver's own service: never assigned here */
+/* What a request of IORING_OP_URING_CMD has in cmd_op. */
 #define RINGABI_CMD_OP(interface, number) (((interface) << 8) | (number))
 
 #define RINGABI_CMD_ARG_BYTES 16u /* bytes of argument in a 64-byte SQE, from cmd[] on */

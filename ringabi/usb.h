@@ -14,6 +14,7 @@
 
 #include <ringabi/ring.h>
 
+/* A cmd_op of this interface. */
 #define RINGABI_USB_CMD(number) RINGABI_CMD_OP(RINGABI_INTERFACE_USB, number)
 
 /*

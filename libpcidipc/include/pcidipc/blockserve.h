@@ -101,10 +101,12 @@ void *pcidipc_block_session_priv(struct pcidipc_session *session);
  * interface says so. */
 void pcidipc_block_complete(struct pcidipc_block_io *io, int res);
 
+/* The request that the I/O is part of: it lies in its `priv`. */
 static inline struct pcidipc_request *pcidipc_block_request(const struct pcidipc_block_io *io)
 {
 	return pcidipc_container_of(io, struct pcidipc_request, priv);
 }
+/* The session that it came by. */
 static inline struct pcidipc_session *pcidipc_block_session(const struct pcidipc_block_io *io)
 {
 	return pcidipc_block_request(io)->session;

@@ -29,6 +29,8 @@ struct pcidipc_option {
 	uint64_t *number;  /* decimal, least to most; refused with a message that names both */
 	uint64_t least, most;
 };
+
+/* Initializers of a struct pcidipc_option. */
 #define PCIDIPC_OPTION_TEXT(name, letter, value, help, text) \
 	{                                                    \
 		name, letter, value, help, text, NULL, 0, 0  \

@@ -14,14 +14,17 @@ struct pcidipc_list {
 	struct pcidipc_list *next, *prev;
 };
 
+/* The structure of type `type` whose member `member` the pointer points to. */
 #define pcidipc_container_of(pointer, type, member) \
 	((type *)((char *)(pointer) - __builtin_offsetof(type, member)))
 
+/* Make it the head of an empty list. */
 static inline void pcidipc_list_init(struct pcidipc_list *head)
 {
 	head->next = head->prev = head;
 }
 
+/* `head` must have been initialized. */
 static inline bool pcidipc_list_empty(const struct pcidipc_list *head)
 {
 	return head->next == head;
@@ -36,6 +39,7 @@ static inline void pcidipc_list_insert_before(struct pcidipc_list *at, struct pc
 	at->prev = item;
 }
 
+/* `item` becomes the last one; it must be in no list. */
 static inline void pcidipc_list_append(struct pcidipc_list *head, struct pcidipc_list *item)
 {
 	pcidipc_list_insert_before(head, item);

@@ -19,6 +19,7 @@ void pcidipc_log_init(const char *program, enum pcidipc_log_level level);
 void pcidipc_log(enum pcidipc_log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* pcidipc_log with that level. */
 #define pcidipc_err(...) pcidipc_log(PCIDIPC_ERROR, __VA_ARGS__)
 #define pcidipc_warn(...) pcidipc_log(PCIDIPC_WARNING, __VA_ARGS__)
 #define pcidipc_notice(...) pcidipc_log(PCIDIPC_NOTICE, __VA_ARGS__)

@@ -93,6 +93,7 @@ struct pcidipc_deferred {
 };
 void pcidipc_defer(struct pcidipc_loop *loop, struct pcidipc_deferred *deferred,
 		   void (*call)(struct pcidipc_deferred *)); /* no-op when deferred already */
+/* It is not called any more. Fine when it is not deferred. */
 void pcidipc_defer_cancel(struct pcidipc_deferred *deferred);
 
 #endif

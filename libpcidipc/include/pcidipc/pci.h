@@ -112,6 +112,7 @@ static inline uint32_t pcidipc_read32(const struct pcidipc_mmio *mmio, uint64_t 
 	return value;
 }
 
+/* One access of 32 bits. Nobody is told when the device is gone. */
 static inline void pcidipc_write32(const struct pcidipc_mmio *mmio, uint64_t offset, uint32_t value)
 {
 	if (__builtin_expect(!mmio->base, 0)) {
@@ -135,6 +136,7 @@ static inline uint64_t pcidipc_read64(const struct pcidipc_mmio *mmio, uint64_t 
 	return value;
 }
 
+/* One 64-bit access where the bus has it; else as pcidipc_write32. */
 static inline void pcidipc_write64(const struct pcidipc_mmio *mmio, uint64_t offset, uint64_t value)
 {
 	if (__builtin_expect(!mmio->base, 0)) {

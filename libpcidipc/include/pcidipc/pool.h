@@ -67,6 +67,7 @@ uint64_t pcidipc_pool_bytes(const struct pcidipc_pool *pool);
 /* The memfd, which stays the pool's. */
 int pcidipc_pool_fd(const struct pcidipc_pool *pool);
 
+/* Where the buffer lies in our memory. */
 static inline void *pcidipc_buf_ptr(const struct pcidipc_buf *buf)
 {
 	return (char *)pcidipc_pool_base(buf->pool) + buf->offset;

@@ -78,6 +78,7 @@ int pcidipc_producer_ring_create(struct pcidipc_producer_ring *ring, uint32_t sq
  */
 int pcidipc_consumer_ring_attach(struct pcidipc_consumer_ring *ring, int fd, uint32_t features);
 
+/* Undo create and attach: our mapping goes, the memfd is its owner's. */
 void pcidipc_consumer_ring_unmap(struct pcidipc_consumer_ring *ring);
 void pcidipc_producer_ring_unmap(struct pcidipc_producer_ring *ring);
 
@@ -91,11 +92,13 @@ static inline void pcidipc_copy_once(void *to, const void *from, size_t bytes)
 	__asm__ volatile("" ::: "memory");
 }
 
+/* Read an index that the other side writes; what it wrote before is visible then. */
 static inline uint32_t pcidipc_load_acquire(const uint32_t *word)
 {
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
+/* Write an index; what was written before is visible to who reads it. */
 static inline void pcidipc_store_release(uint32_t *word, uint32_t value)
 {
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
@@ -123,6 +126,7 @@ static inline void pcidipc_set_need_wakeup(uint32_t *word)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+/* Not asleep any more: no wake-up is wanted. */
 static inline void pcidipc_clear_need_wakeup(uint32_t *word)
 {
 	__atomic_store_n(word, 0, __ATOMIC_RELAXED);
@@ -201,6 +205,7 @@ static inline bool pcidipc_ring_publish_sq(struct pcidipc_consumer_ring *ring)
 	return pcidipc_take_need_wakeup(&shared->producer_need_wakeup);
 }
 
+/* Where in shared memory the next CQE will be, or is. */
 static inline const struct io_uring_cqe *
 pcidipc_ring_next_cqe_slot(const struct pcidipc_consumer_ring *ring)
 {
@@ -271,12 +276,15 @@ static inline bool pcidipc_consumer_ring_ready(const struct pcidipc_consumer_rin
  * CPU's cache, and one at a time would cost more than the work between them. */
 #define PCIDIPC_SQE_PREFETCH 8u
 
+/* The slot in shared memory of an index, which wraps: a slot's contents are the other side's, copy
+ * them once. */
 static inline const struct io_uring_sqe *
 pcidipc_ring_sqe_at(const struct pcidipc_producer_ring *ring, uint32_t index)
 {
 	return &ring->map.sqes[index & (ring->map.sq_entries - 1)];
 }
 
+/* How many CQ slots are free and not reserved, as far as the consumer's head was seen. */
 static inline uint32_t pcidipc_ring_cq_room(const struct pcidipc_producer_ring *ring)
 {
 	return ring->map.cq_entries - (ring->cq_tail - ring->cq_head + ring->reserved);

@@ -135,11 +135,16 @@ int pcidipc_session_create(struct pcidipc_loop *loop, struct pcidipc_scheme *sch
 /* Create a listening SOCK_SEQPACKET socket, replacing a dead one at `path`. Returns the fd. */
 int pcidipc_listen_socket(const char *path, unsigned mode);
 
+/* Of the driver: `session_bytes` of the scheme, zeroed at first, in place until it is closed. */
 void *pcidipc_session_priv(struct pcidipc_session *session);
+/* The scheme that serves it, and the loop that it is in. */
 struct pcidipc_scheme *pcidipc_session_scheme(struct pcidipc_session *session);
 struct pcidipc_loop *pcidipc_session_loop(struct pcidipc_session *session);
+/* What pcidipc_listen or pcidipc_session_create was given. */
 uint32_t pcidipc_session_flags(const struct pcidipc_session *session);
+/* What the consumer asked for in its hello. */
 uint32_t pcidipc_session_open_flags(const struct pcidipc_session *session);
+/* Its socket, which stays the session's. */
 int pcidipc_session_channel(const struct pcidipc_session *session);
 /* The pid of the consumer when it connected, for messages. */
 int pcidipc_session_pid(const struct pcidipc_session *session);
@@ -211,6 +216,7 @@ int pcidipc_request_map(struct pcidipc_request *request, uint32_t index, uint64_
 struct pcidipc_queue {
 	struct pcidipc_request *first, *last;
 };
+/* At the end. A request is in one queue at a time. O(1). */
 static inline void pcidipc_queue_push(struct pcidipc_queue *queue, struct pcidipc_request *request)
 {
 	request->next = NULL;
@@ -241,6 +247,7 @@ struct pcidipc_session_stats {
 	uint32_t pending;
 	uint32_t pools;
 };
+/* What has gone by since the session began; `pending` and `pools` are now's. */
 void pcidipc_session_stats(const struct pcidipc_session *session,
 			   struct pcidipc_session_stats *stats);
 

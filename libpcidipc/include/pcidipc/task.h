@@ -46,6 +46,7 @@ struct pcidipc_task_mutex {
 	struct pcidipc_task *owner;
 	struct pcidipc_task *first, *last;
 };
+/* Wait until it is ours, or let the next one have it. Not recursive. Task. */
 void pcidipc_task_lock(struct pcidipc_task_mutex *mutex);
 void pcidipc_task_unlock(struct pcidipc_task_mutex *mutex);
 
