@@ -169,6 +169,7 @@ int pcidipc_call(struct pcidipc_consumer *consumer, const struct io_uring_sqe *s
 int pcidipc_consumer_ask(struct pcidipc_consumer *consumer, struct ringabi_msg *request,
 			 const int *fds, unsigned nfds, struct pcidipc_packet *reply);
 
+/* What has gone over the connection since it was opened, with successors too. */
 struct pcidipc_consumer_stats {
 	uint64_t sqes;
 	uint64_t cqes;
