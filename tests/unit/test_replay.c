@@ -1,114 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* A client of a disk goes on when its driver dies: with what was in flight, in order, once. */
-#include <CUnit/CUnit.h>
-#include <liburing.h>
-#include <pcidipc/log.h>
 #include <pcidipc/task.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "blockclient.h"
-#include "suites.h"
-
-#define BLOCK 512u
-#define PAGE 4096u
-
-static struct ramdisk rd;
-static const char *flavour;
-
-static int begin_epoll(void)
-{
-	flavour = "epoll";
-	return ramdisk_start(&rd, flavour);
-}
-
-static int begin_uring(void)
-{
-	flavour = "io_uring";
-	return ramdisk_start(&rd, flavour);
-}
-
-static int end(void)
-{
-	return ramdisk_stop(&rd);
-}
-
-static void kill_driver(void)
-{
-	ramdisk_kill(&rd);
-	rd.shared->closes = rd.shared->opens; /* the dead close nothing */
-	rd.shared->detaches = rd.shared->attaches;
-}
-
-static void start_driver(enum ramdisk_mode mode)
-{
-	rd.shared->mode = mode;
-	CU_ASSERT_EQUAL_FATAL(ramdisk_start(&rd, flavour), 0);
-}
-
-static void restart_driver(void)
-{
-	kill_driver();
-	start_driver(RAMDISK_MIXED);
-}
-
-static void open_client(struct client *c)
-{
-	rd.shared->mode = RAMDISK_MIXED;
-	CU_ASSERT_EQUAL_FATAL(client_open(c, "ram0", 0), 0);
-	CU_ASSERT_EQUAL_FATAL(pcidipc_blockdev_replay(c->dev), 0);
-}
-
-static void close_client(struct client *c)
-{
-	client_close(c);
-	CU_ASSERT_EQUAL(rd.shared->broken, 0);
-}
-
-/* Submit what is queued to a driver that holds it, and wait until it has `n` of it. */
-static void submit_held(struct client *c, unsigned n)
-{
-	uint32_t held = rd.shared->held;
-
-	rd.shared->mode = RAMDISK_HOLD;
-	CU_ASSERT_EQUAL(pcidipc_submit(c->consumer), 0);
-	CU_ASSERT_EQUAL_FATAL(ramdisk_wait(&rd, &rd.shared->held, held + n), 0);
-}
-
-/* Poll, until a new driver has `n` of what the last one had. */
-static void await_held(struct client *c, unsigned n)
-{
-	uint32_t held = rd.shared->held;
-	struct pcidipc_cqe cqe;
-
-	while (rd.shared->held < held + n)
-		CU_ASSERT_EQUAL_FATAL(pcidipc_next_cqe(c->consumer, &cqe), 0);
-}
-
-static void expect_cqe(struct client *c, uint64_t user_data, int res)
-{
-	uint64_t seen = 0;
-
-	CU_ASSERT_EQUAL(client_reap(c, &seen), res);
-	CU_ASSERT_EQUAL(seen, user_data);
-}
-
-static void expect_silence(struct client *c)
-{
-	struct pcidipc_cqe cqe;
-
-	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c->dev), 0); /* whatever came before it has come */
-	CU_ASSERT_EQUAL(pcidipc_next_cqe(c->consumer, &cqe), 0);
-}
-
-static struct io_uring_sqe linked(struct io_uring_sqe sqe, unsigned flags)
-{
-	sqe.flags |= (uint8_t)(IOSQE_IO_LINK | flags);
-	return sqe;
-}
+#include "replaydisk.h"
 
 /* ---- requests ---- */
 
@@ -204,9 +99,9 @@ static void test_commands(void)
 	client_queue(&c, sqe_rw(&c, true, 0, PAGE, PAGE), 3);
 	submit_held(&c, 1);
 	restart_driver();
-	expect_cqe(&c, 1, PAGE);
-	expect_cqe(&c, 2, -EIO);
-	expect_cqe(&c, 3, -ECANCELED);
+	expect_result(&c, 1, PAGE);
+	expect_result(&c, 2, -EIO);
+	expect_result(&c, 3, -ECANCELED);
 	expect_silence(&c);
 	close_client(&c);
 }
@@ -253,9 +148,9 @@ static void test_chain(void)
 	CU_ASSERT_EQUAL(ramdisk_tell(&rd, RAMDISK_RELEASE), 0); /* the first one is done */
 	CU_ASSERT_EQUAL(ramdisk_wait(&rd, &rd.shared->held, held + 1), 0);
 	restart_driver();
-	expect_cqe(&c, 1, PAGE);
-	expect_cqe(&c, 2, PAGE);
-	expect_cqe(&c, 3, 0);
+	expect_result(&c, 1, PAGE);
+	expect_result(&c, 2, PAGE);
+	expect_result(&c, 3, 0);
 	CU_ASSERT_EQUAL(rd.shared->data[0], 0x22);
 	expect_silence(&c);
 	close_client(&c);
@@ -271,22 +166,22 @@ static void test_silent_members(void)
 	client_queue(&c, sqe_of(IORING_OP_FSYNC), 3);
 	submit_held(&c, 1);
 	restart_driver();
-	expect_cqe(&c, 3, 0);
+	expect_result(&c, 3, 0);
 	expect_silence(&c);
 	/* Where one fails that was to be silent, so do those behind it. */
 	client_queue(&c, linked(sqe_rw(&c, true, 0, PAGE, RAMDISK_BYTES), IOSQE_CQE_SKIP_SUCCESS),
 		     4);
 	client_queue(&c, linked(sqe_rw(&c, true, 0, PAGE, 0), 0), 5);
 	client_queue(&c, sqe_rw(&c, true, 0, PAGE, 0), 6);
-	expect_cqe(&c, 4, -ENOSPC);
+	expect_result(&c, 4, -ENOSPC);
 	expect_silence(&c);
 	/* Where one fails that was not, all of them say so. */
 	client_queue(&c, linked(sqe_rw(&c, true, 0, PAGE, RAMDISK_BYTES), 0), 7);
 	client_queue(&c, linked(sqe_rw(&c, true, 0, PAGE, 0), IOSQE_CQE_SKIP_SUCCESS), 8);
 	client_queue(&c, sqe_rw(&c, true, 0, PAGE, 0), 9);
-	expect_cqe(&c, 7, -ENOSPC);
-	expect_cqe(&c, 8, -ECANCELED);
-	expect_cqe(&c, 9, -ECANCELED);
+	expect_result(&c, 7, -ENOSPC);
+	expect_result(&c, 8, -ECANCELED);
+	expect_result(&c, 9, -ECANCELED);
 	/* And where it is not repeated. */
 	client_queue(&c, linked(sqe_rw(&c, true, 0, PAGE, 0), IOSQE_CQE_SKIP_SUCCESS), 10);
 	client_queue(
@@ -297,9 +192,9 @@ static void test_silent_members(void)
 	client_queue(&c, sqe_rw(&c, true, 0, PAGE, 0), 13);
 	submit_held(&c, 1);
 	restart_driver();
-	expect_cqe(&c, 11, -EIO);
-	expect_cqe(&c, 12, -ECANCELED);
-	expect_cqe(&c, 13, -ECANCELED);
+	expect_result(&c, 11, -EIO);
+	expect_result(&c, 12, -ECANCELED);
+	expect_result(&c, 13, -ECANCELED);
 	expect_silence(&c);
 	close_client(&c);
 }
@@ -314,11 +209,11 @@ static void test_silence_refused(void)
 	silent = sqe_rw(&c, true, 0, PAGE, 0);
 	silent.flags = IOSQE_CQE_SKIP_SUCCESS;
 	client_queue(&c, silent, 1);
-	expect_cqe(&c, 1, -EINVAL);
+	expect_result(&c, 1, -EINVAL);
 	client_queue(&c, linked(sqe_rw(&c, true, 0, PAGE, 0), 0), 2);
 	client_queue(&c, silent, 3);
-	expect_cqe(&c, 2, PAGE);
-	expect_cqe(&c, 3, -EINVAL);
+	expect_result(&c, 2, PAGE);
+	expect_result(&c, 3, -EINVAL);
 	close_client(&c);
 }
 
@@ -355,129 +250,65 @@ static void test_many_silent_members(void)
 	close_client(&c);
 }
 
-/* ---- the disk and its cache ---- */
-
-static void test_cache_lost(void)
+/* A chain that lets nobody overtake it does so still when its first members are done. */
+static void test_drain_survives_its_head(void)
 {
 	struct client c;
-
-	rd.shared->info.flags |= RINGABI_BLOCK_CACHE_AT_RISK;
-	restart_driver();
-	open_client(&c);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_write(c.dev, c.index, 0, PAGE, 0, false), PAGE);
-	restart_driver();
-	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), -EIO);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), 0);
-	restart_driver();
-	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), 0);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_write(c.dev, c.index, 0, PAGE, 0, true), PAGE);
-	restart_driver();
-	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), 0);
-	/* In flight itself, behind a write. */
-	CU_ASSERT_EQUAL(pcidipc_blockdev_write(c.dev, c.index, 0, PAGE, 0, false), PAGE);
-	client_queue(&c, sqe_of(IORING_OP_FSYNC), 1);
-	submit_held(&c, 1);
-	restart_driver();
-	expect_cqe(&c, 1, -EIO);
-	close_client(&c);
-	rd.shared->info.flags &= ~RINGABI_BLOCK_CACHE_AT_RISK;
-	restart_driver();
-}
-
-static void test_another_disk(void)
-{
-	struct client c;
+	uint32_t held;
 
 	open_client(&c);
-	client_queue(&c, sqe_rw(&c, true, 0, PAGE, 0), 1);
+	memset(rd.shared->data, 0x11, 2 * PAGE);
+	memset(c.base, 0x22, 2 * PAGE);
+	client_queue(&c, linked(sqe_rw(&c, true, 0, PAGE, 0), IOSQE_IO_DRAIN), 1);
+	client_queue(&c, sqe_rw(&c, true, PAGE, PAGE, PAGE), 2);
+	client_queue(&c, sqe_rw(&c, false, 2 * PAGE, PAGE, PAGE), 3);
 	submit_held(&c, 1);
+	held = rd.shared->held;
+	CU_ASSERT_EQUAL(ramdisk_tell(&rd, RAMDISK_RELEASE), 0);
+	CU_ASSERT_EQUAL(ramdisk_wait(&rd, &rd.shared->held, held + 1), 0);
+	expect_result(&c, 1, PAGE);
 	kill_driver();
-	snprintf(rd.shared->info.serial, sizeof(rd.shared->info.serial), "RAM-2");
-	start_driver(RAMDISK_MIXED);
-	CU_ASSERT_EQUAL(client_reap(&c, NULL), -ENODEV);
-	CU_ASSERT_EQUAL(pcidipc_consumer_error(c.consumer), -ENODEV);
+	start_driver(RAMDISK_HOLD);
+	await_held(&c, 1);
+	rd.shared->mode = RAMDISK_MIXED;
+	CU_ASSERT_EQUAL(ramdisk_tell(&rd, RAMDISK_RELEASE), 0); /* the newest first */
+	expect_result(&c, 2, PAGE);
+	expect_result(&c, 3, PAGE);
+	CU_ASSERT_EQUAL(c.base[2 * PAGE], 0x22);
+	expect_silence(&c);
 	close_client(&c);
-	snprintf(rd.shared->info.serial, sizeof(rd.shared->info.serial), "RAM-1");
-	restart_driver();
 }
 
-/* As pcid takes a service away and makes it anew. */
-static void take_service(bool away)
+/* By a hard link what is behind a canceled request runs, and is not forgotten with it. */
+static void test_cancel_hard_linked(void)
 {
-	char aside[160];
-
-	snprintf(aside, sizeof(aside), "%s.aside", rd.path);
-	CU_ASSERT_EQUAL_FATAL(rename(away ? rd.path : aside, away ? aside : rd.path), 0);
-}
-
-static void test_no_successor(void)
-{
+	struct io_uring_sqe cancel = sqe_of(IORING_OP_ASYNC_CANCEL);
+	int res[8] = {0};
 	struct client c;
 
 	open_client(&c);
-	client_queue(&c, sqe_rw(&c, true, 0, PAGE, 0), 1);
+	rd.shared->hurry = 1;
+	client_queue(
+		&c,
+		flagged(sqe_rw(&c, true, 0, PAGE, 0), IOSQE_IO_HARDLINK | IOSQE_CQE_SKIP_SUCCESS),
+		1);
+	client_queue(&c, sqe_rw(&c, true, PAGE, PAGE, PAGE), 2);
 	submit_held(&c, 1);
-	take_service(true);
-	kill_driver();
-	CU_ASSERT_EQUAL(client_reap(&c, NULL), -ENOTCONN);
-	take_service(false);
-	start_driver(RAMDISK_MIXED);
-	CU_ASSERT_EQUAL(pcidipc_consumer_reconnect(c.consumer), 0);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_write(c.dev, c.index, 0, PAGE, 0, false), PAGE);
-	restart_driver(); /* and on from there */
-	CU_ASSERT_EQUAL(pcidipc_blockdev_write(c.dev, c.index, 0, PAGE, 0, false), PAGE);
-	close_client(&c);
-}
+	rd.shared->mode = RAMDISK_MIXED;
+	cancel.addr = 1;
+	client_queue(&c, cancel, 7);
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t which = 0;
+		int got = client_reap(&c, &which);
 
-static void test_removed(void)
-{
-	struct client c;
-
-	open_client(&c);
-	client_queue(&c, sqe_rw(&c, true, 0, PAGE, 0), 1);
-	submit_held(&c, 1);
-	take_service(true);
-	CU_ASSERT_EQUAL(ramdisk_tell(&rd, RAMDISK_REMOVE), 0);
-	expect_cqe(&c, 1, -ENODEV);
-	CU_ASSERT_EQUAL(client_reap(&c, NULL), -ENODEV);
-	take_service(false);
-	close_client(&c);
-	restart_driver();
-}
-
-/* A pool that is attached while nobody is there, and one that is detached. */
-static void test_pools(void)
-{
-	struct pcidipc_pool *pool;
-	struct client c;
-	uint16_t index;
-
-	open_client(&c);
-	CU_ASSERT_EQUAL_FATAL(pcidipc_pool_create(1 << 21, 0, &pool), 0);
-	restart_driver();
-	CU_ASSERT_EQUAL(pcidipc_consumer_attach_pool(c.consumer, pool, &index), 0);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_write(c.dev, index, 0, PAGE, 0, false), PAGE);
-	restart_driver();
-	CU_ASSERT_EQUAL(pcidipc_consumer_detach_pool(c.consumer, index), 0);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_write(c.dev, index, 0, PAGE, 0, false), -ENXIO);
-	CU_ASSERT_EQUAL(pcidipc_consumer_attach_pool(c.consumer, pool, &index), 0);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_write(c.dev, index, 0, PAGE, 0, false), PAGE);
-	close_client(&c);
-	pcidipc_pool_destroy(pool);
-}
-
-static void test_too_late(void)
-{
-	struct client c;
-
-	open_client(&c);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_replay(c.dev), -EBUSY);
-	close_client(&c);
-	CU_ASSERT_EQUAL_FATAL(client_open(&c, "ram0", 0), 0);
-	client_queue(&c, sqe_rw(&c, false, 0, PAGE, 0), 1);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_replay(c.dev), -EBUSY);
-	expect_cqe(&c, 1, PAGE);
-	CU_ASSERT_EQUAL(pcidipc_blockdev_replay(c.dev), 0);
+		res[which % 8] = got;
+	}
+	CU_ASSERT_EQUAL(res[1], -ECANCELED);
+	CU_ASSERT_EQUAL(res[2], PAGE);
+	CU_ASSERT_EQUAL(res[0], 0); /* nothing else */
+	CU_ASSERT_EQUAL(pcidipc_consumer_error(c.consumer), 0);
+	rd.shared->hurry = 0;
+	expect_silence(&c);
 	close_client(&c);
 }
 
@@ -487,8 +318,10 @@ static struct {
 	struct pcidipc_loop *loop;
 	struct client c;
 	unsigned running, failed, steps;
-	int lost;
+	int lost, res;
 } looped;
+
+#define ENOUGH_POLLS 600 /* in vain: the library has looked at its channel */
 
 static void note_lost(struct pcidipc_consumer *consumer, int error, void *arg)
 {
@@ -540,6 +373,52 @@ static void test_tasks(void)
 	pcidipc_consumer_stats(looped.c.consumer, &stats);
 	CU_ASSERT(stats.replays >= 9);
 	close_client(&looped.c);
+	pcidipc_loop_destroy(looped.loop);
+}
+
+static void note_done(struct pcidipc_op *op, const struct pcidipc_cqe *cqe)
+{
+	(void)op;
+	looped.res = cqe->res;
+	looped.running--;
+}
+
+static void queue_op(struct client *c, struct io_uring_sqe sqe, struct pcidipc_op *op)
+{
+	struct io_uring_sqe *slot = pcidipc_get_sqe(c->consumer);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(slot);
+	*slot = sqe;
+	op->done = note_done;
+	CU_ASSERT_EQUAL_FATAL(pcidipc_sqe_set_op(c->consumer, slot, op), 0);
+	looped.running++;
+}
+
+/* A loop that comes while there is no producer waits for the successor. */
+static void test_loop_between(void)
+{
+	struct client *c = &looped.c;
+	struct pcidipc_op op;
+	struct pcidipc_cqe cqe;
+
+	memset(&looped, 0, sizeof(looped));
+	CU_ASSERT_EQUAL_FATAL(pcidipc_loop_create(0, &looped.loop), 0);
+	open_client(c);
+	queue_op(c, sqe_rw(c, true, 0, PAGE, 0), &op);
+	submit_held(c, 1);
+	kill_driver();
+	for (unsigned i = 0; i < ENOUGH_POLLS; i++)
+		CU_ASSERT_EQUAL(pcidipc_next_cqe(c->consumer, &cqe), 0);
+	CU_ASSERT_EQUAL(pcidipc_consumer_attach_loop(c->consumer, looped.loop, note_lost, NULL), 0);
+	for (unsigned i = 0; i < 4; i++)
+		pcidipc_loop_turn(looped.loop, false);
+	CU_ASSERT_EQUAL(pcidipc_consumer_error(c->consumer), 0);
+	start_driver(RAMDISK_MIXED);
+	while (looped.running)
+		pcidipc_loop_turn(looped.loop, true);
+	CU_ASSERT_EQUAL(looped.res, PAGE);
+	CU_ASSERT_EQUAL(looped.lost, 0);
+	close_client(c);
 	pcidipc_loop_destroy(looped.loop);
 }
 
@@ -659,30 +538,15 @@ static CU_TestInfo tests[] = {
 	{"silent members", test_silent_members},
 	{"silence refused", test_silence_refused},
 	{"many silent members", test_many_silent_members},
-	{"a cache that is lost", test_cache_lost},
-	{"another disk", test_another_disk},
-	{"no successor", test_no_successor},
-	{"removed", test_removed},
-	{"pools", test_pools},
-	{"too late", test_too_late},
+	{"a drain whose head is done", test_drain_survives_its_head},
+	{"a hard link is canceled", test_cancel_hard_linked},
 	{"tasks", test_tasks},
+	{"a loop between two drivers", test_loop_between},
 	{"at random", test_random},
 	CU_TEST_INFO_NULL,
 };
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {
-		{"replay, driver on epoll", begin_epoll, end, NULL, NULL, tests},
-		{"replay, driver on io_uring", begin_uring, end, NULL, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
-	int ret;
-
-	pcidipc_log_init("test_replay", getenv("VERBOSE") ? PCIDIPC_DEBUG : PCIDIPC_ERROR);
-	if (ramdisk_create(&rd))
-		return 2;
-	ret = run_suites(suites);
-	ramdisk_destroy(&rd);
-	return ret;
+	return replay_main("test_replay", tests);
 }
