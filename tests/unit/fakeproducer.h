@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A producer by hand, with no library between it and the shared memory, to be run in a process of
+ * its own: what it does, and when, is the test's. Whatever waits here ends when its client acts.
+ */
+#ifndef FAKEPRODUCER_H
+#define FAKEPRODUCER_H
+
+#include <pcidipc/channel.h>
+#include <pcidipc/ring.h>
+
+struct fake {
+	int listener; /* the test's, nonblocking */
+	int channel;
+	struct pcidipc_producer_ring ring;
+};
+
+/* Accept a client and answer its hello: the entries that are offered. */
+void fake_accept(struct fake *f, uint32_t sq_entries, uint32_t cq_entries);
+/* Until it has asked for its ring. */
+struct ringabi_attach_ring fake_await_ring_wish(struct fake *f);
+/* All of this, and its ring. */
+void fake_connect(struct fake *f, uint32_t sq_entries, uint32_t cq_entries);
+/* Hang up as a process does that is killed. The ring stays mapped. */
+void fake_die(struct fake *f);
+
+/* Publish what was taken and completed, and wake the client if it sleeps. */
+void fake_publish(struct fake *f);
+/* Wait for `n` requests, and take them. */
+void fake_take(struct fake *f, struct io_uring_sqe *sqes, unsigned n);
+/* One that was taken. */
+void fake_complete(struct fake *f, uint64_t user_data, int res);
+/* One that was not. */
+void fake_forge(struct fake *f, uint64_t user_data, int res);
+/* Until the client has published so many SQEs on this ring. */
+void fake_await_published(struct fake *f, uint32_t n);
+
+/* Until the client, which is the parent, sleeps in the kernel. */
+void fake_await_client_asleep(void);
+/* Until the client has ended the connection from its side. */
+void fake_await_client_end(struct fake *f);
+
+#endif
