@@ -8,6 +8,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+void fake_await_message(struct fake *f, struct pcidipc_packet *packet)
+{
+	struct pollfd p = {.fd = f->channel, .events = POLLIN};
+
+	while (!pcidipc_channel_receive(f->channel, packet, NULL))
+		poll(&p, 1, -1);
+}
+
 void fake_accept(struct fake *f, uint32_t sq_entries, uint32_t cq_entries)
 {
 	struct ringabi_hello_reply r = {.version_major = RINGABI_VERSION_MAJOR,
@@ -20,30 +28,19 @@ void fake_accept(struct fake *f, uint32_t sq_entries, uint32_t cq_entries)
 
 	poll(&p, 1, -1);
 	f->channel = accept4(f->listener, NULL, NULL, SOCK_NONBLOCK);
-	p.fd = f->channel;
-	while (!pcidipc_channel_receive(f->channel, &asked, NULL))
-		poll(&p, 1, -1);
+	fake_await_message(f, &asked);
 	pcidipc_channel_reply(f->channel, &asked.msg, &r.msg, sizeof(r), 0, NULL, 0);
 }
 
-struct ringabi_attach_ring fake_await_ring_wish(struct fake *f)
+static void give_ring(struct fake *f)
 {
-	struct pollfd p = {.fd = f->channel, .events = POLLIN};
+	struct ringabi_attach_ring_reply r = {0};
 	struct ringabi_attach_ring wish;
 	struct pcidipc_packet asked;
-
-	while (!pcidipc_channel_receive(f->channel, &asked, NULL))
-		poll(&p, 1, -1);
-	memcpy(&wish, asked.bytes, sizeof(wish));
-	return wish;
-}
-
-static void fake_give_ring(struct fake *f)
-{
-	struct ringabi_attach_ring wish = fake_await_ring_wish(f);
-	struct ringabi_attach_ring_reply r = {0};
 	int fd;
 
+	fake_await_message(f, &asked);
+	memcpy(&wish, asked.bytes, sizeof(wish));
 	if (pcidipc_producer_ring_create(&f->ring, wish.sq_entries, wish.cq_entries, 0, &fd))
 		abort();
 	r.bytes = f->ring.map.bytes;
@@ -54,7 +51,7 @@ static void fake_give_ring(struct fake *f)
 void fake_connect(struct fake *f, uint32_t sq_entries, uint32_t cq_entries)
 {
 	fake_accept(f, sq_entries, cq_entries);
-	fake_give_ring(f);
+	give_ring(f);
 }
 
 void fake_die(struct fake *f)

@@ -17,10 +17,10 @@ struct fake {
 
 /* Accept a client and answer its hello: the entries that are offered. */
 void fake_accept(struct fake *f, uint32_t sq_entries, uint32_t cq_entries);
-/* Until it has asked for its ring. */
-struct ringabi_attach_ring fake_await_ring_wish(struct fake *f);
-/* All of this, and its ring. */
+/* And give it the ring that it asks for. */
 void fake_connect(struct fake *f, uint32_t sq_entries, uint32_t cq_entries);
+/* The client's next message; its descriptors are the caller's. */
+void fake_await_message(struct fake *f, struct pcidipc_packet *packet);
 /* Hang up as a process does that is killed. The ring stays mapped. */
 void fake_die(struct fake *f);
 

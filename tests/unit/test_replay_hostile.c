@@ -79,6 +79,9 @@ static const struct pcidipc_consumer_params usual = {.interface = RINGABI_INTERF
 						     .cq_entries = 16,
 						     .patience_ms = PATIENT_MS};
 
+static const struct pcidipc_consumer_params impatient = {
+	.interface = RINGABI_INTERFACE_BLOCK, .sq_entries = 8, .cq_entries = 16, .patience_ms = 20};
+
 static void fork_producer(struct victim *v, void (*produce)(struct fake *f))
 {
 	struct fake f = {.listener = v->listener};
@@ -218,6 +221,18 @@ static void expect_end(struct victim *v, int error)
 	CU_ASSERT_EQUAL(pcidipc_consumer_error(v->c), error);
 }
 
+/* Submit requests that end by that as the connection does. */
+static void expect_refused(void (*produce)(struct fake *f),
+			   const struct pcidipc_consumer_params *params, unsigned n, unsigned flags)
+{
+	struct victim v;
+
+	victim_open(&v, produce, params);
+	queue_nops(&v, n, flags);
+	expect_end(&v, -EPROTO);
+	victim_close(&v);
+}
+
 /* ---- successors that cannot do it ---- */
 
 static void produce_smaller_one(struct fake *f)
@@ -235,14 +250,10 @@ static void produce_smaller_one(struct fake *f)
 static void test_smaller(void)
 {
 	struct pcidipc_consumer_params larger = usual;
-	struct victim v;
 
 	larger.sq_entries = 16;
 	larger.cq_entries = 32;
-	victim_open(&v, produce_smaller_one, &larger);
-	queue_nops(&v, 12, IOSQE_IO_LINK);
-	expect_end(&v, -EPROTO);
-	victim_close(&v);
+	expect_refused(produce_smaller_one, &larger, 12, IOSQE_IO_LINK);
 }
 
 static void produce_silent_one(struct fake *f)
@@ -259,22 +270,13 @@ static void produce_silent_one(struct fake *f)
 /* It says hello, and nothing else. */
 static void test_silent(void)
 {
-	struct pcidipc_consumer_params impatient = usual;
-	struct victim v;
-
-	impatient.patience_ms = 20;
-	victim_open(&v, produce_silent_one, &impatient);
-	queue_nops(&v, 1, 0);
-	expect_end(&v, -EPROTO);
-	victim_close(&v);
+	expect_refused(produce_silent_one, &impatient, 1, 0);
 }
 
 static void test_silent_in_loop(void)
 {
-	struct pcidipc_consumer_params impatient = usual;
 	struct victim v;
 
-	impatient.patience_ms = 20;
 	victim_open(&v, produce_silent_one, &impatient);
 	victim_on_loop(&v);
 	queue_ops(&v, 1);
@@ -288,13 +290,14 @@ static void test_silent_in_loop(void)
 
 static void produce_mortal_one(struct fake *f)
 {
+	struct pcidipc_packet wish;
 	struct io_uring_sqe sqe;
 
 	fake_connect(f, 8, 16);
 	fake_take(f, &sqe, 1);
 	fake_die(f);
 	fake_accept(f, 8, 16);
-	fake_await_ring_wish(f);
+	fake_await_message(f, &wish);
 	fake_die(f);
 	fake_await_client_asleep(); /* without a ring */
 	fake_connect(f, 8, 16);
@@ -363,12 +366,7 @@ static void produce_foreign_one(struct fake *f)
 
 static void test_foreign(void)
 {
-	struct victim v;
-
-	victim_open(&v, produce_foreign_one, &usual);
-	queue_nops(&v, 14, 0);
-	expect_end(&v, -EPROTO);
-	victim_close(&v);
+	expect_refused(produce_foreign_one, &usual, 14, 0);
 }
 
 static void produce_wild_one(struct fake *f)
@@ -411,12 +409,7 @@ static void produce_disorderly_one(struct fake *f)
 /* Not even the first producer may complete a chain's last member before the others. */
 static void test_disorderly(void)
 {
-	struct victim v;
-
-	victim_open(&v, produce_disorderly_one, &usual);
-	queue_nops(&v, 3, IOSQE_IO_LINK);
-	expect_end(&v, -EPROTO);
-	victim_close(&v);
+	expect_refused(produce_disorderly_one, &usual, 3, IOSQE_IO_LINK);
 }
 
 /* ---- what comes between two of them ---- */
@@ -489,6 +482,65 @@ static void test_full_table(void)
 	victim_close(&v);
 }
 
+/* The service goes while the client asks, and comes again. */
+static void move_service(bool away)
+{
+	char aside[80];
+
+	snprintf(aside, sizeof(aside), "%s.aside", path);
+	if (rename(away ? path : aside, away ? aside : path))
+		abort();
+}
+
+static void produce_interrupted(struct fake *f)
+{
+	struct pcidipc_packet question;
+	struct io_uring_sqe sqe;
+
+	fake_connect(f, 8, 16);
+	fake_await_message(f, &question);
+	move_service(true);
+	fake_die(f);
+	fake_connect(f, 8, 16);
+	fake_take(f, &sqe, 1);
+	fake_complete(f, sqe.user_data, 6);
+	fake_die(f);
+	fake_connect(f, 8, 16);
+	serve(f, 7);
+}
+
+static int attach_new_pool(struct victim *v)
+{
+	struct pcidipc_pool *pool;
+	uint16_t index;
+	int ret;
+
+	CU_ASSERT_EQUAL_FATAL(pcidipc_pool_create(2 << 20, 0, &pool), 0);
+	ret = pcidipc_consumer_attach_pool(v->c, pool, &index);
+	pcidipc_pool_destroy(pool);
+	return ret;
+}
+
+/* What was handed out and never submitted when the connection ended is not made again later. */
+static void test_never_submitted(void)
+{
+	struct io_uring_sqe sqe = {.opcode = IORING_OP_NOP};
+	struct pcidipc_cqe cqe;
+	struct victim v;
+
+	victim_open(&v, produce_interrupted, &usual);
+	queue_nops(&v, 1, 0);
+	CU_ASSERT_EQUAL(attach_new_pool(&v), -ENOTCONN);
+	CU_ASSERT_EQUAL(pcidipc_submit(v.c), -ENOTCONN);
+	CU_ASSERT_EQUAL(pcidipc_next_cqe(v.c, &cqe), -ENOTCONN);
+	move_service(false);
+	CU_ASSERT_EQUAL(pcidipc_consumer_reconnect(v.c), 0);
+	CU_ASSERT_EQUAL(pcidipc_call(v.c, &sqe, NULL), 6);
+	CU_ASSERT_EQUAL(pcidipc_call(v.c, &sqe, NULL), 7);
+	CU_ASSERT_EQUAL(pcidipc_next_cqe(v.c, &cqe), 0);
+	victim_close(&v);
+}
+
 /* ---- room for copies ---- */
 
 static void produce_gladly(struct fake *f)
@@ -544,6 +596,7 @@ static CU_TestInfo tests[] = {
 	{"a chain's end first", test_disorderly},
 	{"a last word", test_last_word},
 	{"a full table", test_full_table},
+	{"what was never submitted", test_never_submitted},
 	{"room for silent chains", test_room},
 	CU_TEST_INFO_NULL,
 };
