@@ -178,6 +178,7 @@ struct pcidipc_consumer_stats {
 	uint64_t replays;  /* successors it went on with */
 	uint64_t replayed; /* requests made again */
 };
+/* As it is now. */
 void pcidipc_consumer_stats(const struct pcidipc_consumer *consumer,
 			    struct pcidipc_consumer_stats *stats);
 
