@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Build and run every test, plain and under sanitizers. One line per suite; the last line is "N passed, N failed".
 # Environment: B (build directory), VARIANTS ("plain asan tsan"), ONLY (a shell pattern of test names), TEST_TIMEOUT (s),
-# GUEST=no (leaves out the Linux guests, which take about ten minutes).
+# GUEST=no (leaves out the Linux guests, which take some twenty minutes).
 set -u
 
 cd "$(dirname "$0")/.." || exit 1
