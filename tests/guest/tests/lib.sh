@@ -176,6 +176,11 @@ qmp()
 {
 	stty -F /dev/ttyS2 raw -echo
 	exec 9<>/dev/ttyS2
+	# 0xff has its parser forget what it has, which may be what the port echoed of its greeting before it was raw.
+	printf '\377{"execute": "query-version", "id": "first"}\n' >&9
+	while read -r answer <&9; do
+		case $answer in *'"first"'*) break ;; esac
+	done
 	echo '{"execute": "qmp_capabilities"}' >&9
 	echo "$1" | tr -d '\n\t' >&9
 	echo '{"execute": "query-version", "id": "last"}' >&9
