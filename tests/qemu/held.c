@@ -70,14 +70,15 @@ bool held_again(struct rig *rig, const struct held *was)
 	return false;
 }
 
-/* What must not change at all. */
-static bool counts_are(const struct held *now, const struct held *was)
+/* What must not grow at all. It may have been more: QEMU closes what it was told to a little late.
+ */
+static bool no_more(const struct held *now, const struct held *was)
 {
 	for (unsigned i = 0; i < HELD; i++)
-		if (now->of[i].fds != was->of[i].fds ||
-		    now->of[i].shared_maps != was->of[i].shared_maps)
+		if (now->of[i].fds > was->of[i].fds ||
+		    now->of[i].shared_maps > was->of[i].shared_maps)
 			return false;
-	return now->pools == was->pools;
+	return now->pools <= was->pools;
 }
 
 void held_over(struct rig *rig, void (*once)(uint32_t round, const void *arg), const void *arg)
@@ -86,8 +87,8 @@ void held_over(struct rig *rig, void (*once)(uint32_t round, const void *arg), c
 
 	held_count(rig, &first);
 	once(1, arg);
-	CU_ASSERT_TRUE(RIG_UNTIL((held_count(rig, &then), counts_are(&then, &first))));
-	if (!counts_are(&then, &first))
+	CU_ASSERT_TRUE(RIG_UNTIL((held_count(rig, &then), no_more(&then, &first))));
+	if (!no_more(&then, &first))
 		say(&then, &first);
 	for (uint32_t round = 2; round <= 4; round++)
 		once(round, arg);
