@@ -37,14 +37,23 @@ static bool has_grown(unsigned i, const struct leaks *now, const struct leaks *w
 #endif
 }
 
+/* What must not grow at all. It may have been more: QEMU closes what it was told to a little late.
+ */
+static bool no_more(const struct held *now, const struct held *was)
+{
+	for (unsigned i = 0; i < HELD; i++)
+		if (now->of[i].fds > was->of[i].fds ||
+		    now->of[i].shared_maps > was->of[i].shared_maps)
+			return false;
+	return now->pools <= was->pools;
+}
+
 static bool same(const struct held *now, const struct held *was)
 {
 	for (unsigned i = 0; i < HELD; i++)
-		if (now->of[i].fds != was->of[i].fds ||
-		    now->of[i].shared_maps != was->of[i].shared_maps ||
-		    has_grown(i, &now->of[i], &was->of[i]))
+		if (has_grown(i, &now->of[i], &was->of[i]))
 			return false;
-	return now->pools == was->pools;
+	return no_more(now, was);
 }
 
 static void say(const struct held *now, const struct held *was)
@@ -68,17 +77,6 @@ bool held_again(struct rig *rig, const struct held *was)
 		return true;
 	say(&now, was);
 	return false;
-}
-
-/* What must not grow at all. It may have been more: QEMU closes what it was told to a little late.
- */
-static bool no_more(const struct held *now, const struct held *was)
-{
-	for (unsigned i = 0; i < HELD; i++)
-		if (now->of[i].fds > was->of[i].fds ||
-		    now->of[i].shared_maps > was->of[i].shared_maps)
-			return false;
-	return now->pools <= was->pools;
 }
 
 void held_over(struct rig *rig, void (*once)(uint32_t round, const void *arg), const void *arg)
