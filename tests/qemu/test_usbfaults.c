@@ -268,7 +268,7 @@ static void test_killed_in_writes(void)
 }
 
 /* Its client is told, its disk comes back under its name, the others have not noticed. */
-static void driver_dies(unsigned n, unsigned neighbour)
+static void driver_dies(unsigned n, unsigned neighbour, unsigned reads)
 {
 	struct worker other;
 	struct client c;
@@ -281,7 +281,7 @@ static void driver_dies(unsigned n, unsigned neighbour)
 	worker_start(&other, neighbour, 0);
 	pid = driver_of(name);
 	CU_ASSERT_TRUE_FATAL(pid > 1);
-	queue_reads(&c, 16);
+	queue_reads(&c, reads);
 	CU_ASSERT_EQUAL(kill((pid_t)pid, SIGKILL), 0);
 	for (unsigned i = 0; i < 17 && (res = client_reap(&c, NULL)) == MIB / 2; i++)
 		;
@@ -299,10 +299,11 @@ static void driver_dies(unsigned n, unsigned neighbour)
 
 static void test_driver_dies(void)
 {
-	driver_dies(M0, M1);
-	driver_dies(U0, M1);
-	driver_dies(H0, U1);
-	driver_dies(M0, H1);
+	driver_dies(M0, M1, 16);
+	driver_dies(U0, M1,
+		    0); /* its device is stopped, at which QEMU 7.2 may abort: see pull_out */
+	driver_dies(H0, U1, 16);
+	driver_dies(M0, H1, 16);
 }
 
 /* ---- plugging ---- */
@@ -327,7 +328,7 @@ static bool plug(unsigned node, bool uas)
 }
 
 /* In mid-transfer: every request ends, with its data or -ENODEV. Of UAS when nothing is under way:
- * QEMU 7.2 aborts (usb_uas_cancel_io) when data is. */
+ * QEMU 7.2 aborts (usb_uas_cancel_io, or usb_packet_check_state after it) when data is. */
 static void pull_out(struct client *c, unsigned n)
 {
 	int ret = 0;
