@@ -569,15 +569,15 @@ static void begin_recovery(struct pcidipc_consumer *c, int error)
 /* It is known how the producer ended, and whether it has a successor to go on with. */
 static void recovered(struct pcidipc_consumer *c)
 {
+	bool handed_over = false;
 	int ret = c->lost_error;
 
 	pcidipc_timer_cancel(&c->retry);
 	if (c->replay && c->successor_ready && ret == -ENOTCONN)
-		ret = consumer_resume(c);
+		ret = consumer_resume(c, &handed_over);
 	if (ret == -EAGAIN) {
 		begin_recovery(c, -ENOTCONN);
-	} else if (ret && c->replaying) { /* its device may have our buffers */
-		c->replaying = false;
+	} else if (ret && handed_over) { /* its device may have our buffers */
 		begin_recovery(c, -EPROTO);
 	} else if (ret) {
 		shutdown(c->channel, SHUT_RDWR);

@@ -101,7 +101,6 @@ struct pcidipc_consumer {
 	struct replay *replay;
 	uint32_t kept_tail; /* SQEs of this ring that are in it */
 	bool reconnecting;  /* a failure now is the caller's to deal with */
-	bool replaying;	    /* and something was given to the successor already */
 	bool ask_lost;	    /* the last question was not answered: its producer died */
 	int (*resume)(struct pcidipc_consumer *, void *arg);
 	void *resume_arg;
@@ -143,9 +142,12 @@ void consumer_recover_in_loop(struct pcidipc_consumer *c);
 
 /* reconnect.c */
 void consumer_keep_requests(struct pcidipc_consumer *c);
-/* The successor is there, and goes on with what the producer was lost with: 0, or how the
- * connection ends; -EAGAIN: the successor was lost as well. */
-int consumer_resume(struct pcidipc_consumer *c);
+/*
+ * The successor is there, and goes on with what the producer was lost with: 0, or how the
+ * connection ends; -EAGAIN: the successor was lost as well. *handed_over: it was given requests, so
+ * it may have their buffers, however this ends.
+ */
+int consumer_resume(struct pcidipc_consumer *c, bool *handed_over);
 
 /* recover.c: the producer is gone. Returns true once its function is known to be reset. */
 uint64_t consumer_patience(const struct pcidipc_consumer *c); /* ns */

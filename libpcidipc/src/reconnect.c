@@ -99,12 +99,6 @@ void consumer_keep_requests(struct pcidipc_consumer *c)
 	}
 }
 
-/* Is it the same disk, and has its cache lived through it? */
-static int ask_resume(struct pcidipc_consumer *c)
-{
-	return c->resume ? c->resume(c, c->resume_arg) : 0;
-}
-
 /* All of them have room: what is in flight has a place in the SQ or the CQ. But for silent members
  * of chains, and a producer that is slow to take them, for whom we wait. */
 static bool wait_for_room(struct pcidipc_consumer *c, uint32_t n)
@@ -137,17 +131,17 @@ static unsigned replay_all(struct pcidipc_consumer *c)
 	return n;
 }
 
-static int resume(struct pcidipc_consumer *c)
+static int resume(struct pcidipc_consumer *c, bool *handed_over)
 {
 	int ret = pcidipc_consumer_reconnect(c);
 	unsigned n;
 
 	if (!ret)
-		ret = ask_resume(c);
+		ret = c->resume ? c->resume(c, c->resume_arg) : 0;
 	if (ret < 0)
 		return ret;
 	replay_begin(c->replay, ret == PCIDIPC_CACHE_LOST);
-	c->replaying = true;
+	*handed_over = true;
 	n = replay_all(c);
 	consumer_publish(c);
 	if (c->error || c->ring.error)
@@ -158,7 +152,7 @@ static int resume(struct pcidipc_consumer *c)
 	return 0;
 }
 
-int consumer_resume(struct pcidipc_consumer *c)
+int consumer_resume(struct pcidipc_consumer *c, bool *handed_over)
 {
 	bool lost;
 	int ret;
@@ -168,12 +162,11 @@ int consumer_resume(struct pcidipc_consumer *c)
 	consumer_fail_asks(c, -ENOTCONN);
 	c->error = -ENOTCONN;
 	c->give_up_at = clock_ns() + consumer_patience(c);
-	c->replaying = false;
 	c->reconnecting = true;
-	ret = resume(c);
+	ret = resume(c, handed_over);
 	c->reconnecting = false;
-	c->kept_tail =
-		c->ring.sqe_tail; /* what it asked, and what it made again, is not kept anew */
+	/* What it asked, and what it made again, is not kept anew. */
+	c->kept_tail = c->ring.sqe_tail;
 	lost = c->error == -ENOTCONN;
 	c->error = 0;
 	if (!ret && c->loop && c->backlog_head != c->backlog_tail)

@@ -201,6 +201,26 @@ static void test_no_successor(void)
 	close_client(&c);
 }
 
+/* The end of a connection that has gone on before is told as any other. */
+static void test_no_second_successor(void)
+{
+	struct client c;
+
+	open_client(&c);
+	client_queue(&c, sqe_rw(&c, true, 0, PAGE, 0), 1);
+	submit_held(&c, 1);
+	restart_driver();
+	CU_ASSERT_EQUAL(client_reap(&c, NULL), PAGE);
+	client_queue(&c, sqe_rw(&c, true, 0, PAGE, 0), 2);
+	submit_held(&c, 1);
+	take_service(true);
+	kill_driver();
+	CU_ASSERT_EQUAL(client_reap(&c, NULL), -ENOTCONN);
+	take_service(false);
+	start_driver(RAMDISK_MIXED);
+	close_client(&c);
+}
+
 /* A new driver, to which the program writes something else: what it had not submitted to the old
  * one stays undone. */
 static void expect_not_made_again(struct client *c)
@@ -300,6 +320,7 @@ static CU_TestInfo tests[] = {
 	{"the same disk, and others", test_who_is_who},
 	{"another disk stays another", test_another_disk_stays_another},
 	{"no successor", test_no_successor},
+	{"no second successor", test_no_second_successor},
 	{"what was never submitted", test_never_submitted},
 	{"removed", test_removed},
 	{"pools", test_pools},
