@@ -3,6 +3,7 @@
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +13,8 @@
 #define PIECE 65536u
 #define PIECES 256u
 #define DEPTH 32u
-#define KILLS 6u
-#define BETWEEN 100u /* pieces from one kill to the next */
+#define KILLS 2u     /* in each direction: pcid waits twice as long after each */
+#define BETWEEN 300u /* pieces from one kill to the next */
 #define POOL_BYTES (64u << 20)
 
 static struct rig rig;
@@ -110,9 +111,37 @@ static void test_killed_while_idle(void)
 	CU_ASSERT_EQUAL(pcidipc_consumer_error(c.consumer), 0);
 }
 
+/* pcidctl's input comes from us, so that it is in the middle of its work for as long as we want. */
+static FILE *begin_writing(void)
+{
+	char command[4200];
+
+	snprintf(command, sizeof(command), "'%s' disk write nvme0n1 --flush >/dev/null 2>&1",
+		 rig_program("pcidctl"));
+	return popen(command, "w");
+}
+
+static void test_pcidctl(void)
+{
+	const size_t bytes = 16u << 20, half = bytes / 2;
+	uint32_t seed = 6;
+	FILE *to = begin_writing();
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(to);
+	fill_random(&seed, c.base, bytes);
+	CU_ASSERT_EQUAL(fwrite(c.base, 1, half, to), half);
+	fflush(to);
+	kill_driver();
+	CU_ASSERT_EQUAL(fwrite(c.base + half, 1, half, to), half);
+	CU_ASSERT_EQUAL(pclose(to), 0);
+	CU_ASSERT_EQUAL(transfer(false, bytes, (unsigned)(bytes / PIECE), 0), 0);
+	CU_ASSERT_EQUAL(memcmp(c.base, c.base + bytes, bytes), 0);
+}
+
 static CU_TestInfo tests[] = {
 	{"killed under load", test_killed_under_load},
 	{"killed while its client is idle", test_killed_while_idle},
+	{"killed while pcidctl writes", test_pcidctl},
 	CU_TEST_INFO_NULL,
 };
 
