@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Build and run every test, plain and under sanitizers. One line per suite; the last line is "N passed, N failed".
 # Environment: B (build directory), VARIANTS ("plain asan tsan"), ONLY (a shell pattern of test names), TEST_TIMEOUT (s),
-# GUEST=no (leaves out the Linux guests, which take some twenty minutes).
+# GUEST=no (leaves out the Linux guests, which take some twenty minutes), GUEST_TESTS (only these of them).
 set -u
 
 cd "$(dirname "$0")/.." || exit 1
@@ -17,6 +17,7 @@ tsan_tests="abi block block_life hostile loop nvmed nvmed_io order pcid_core pci
 logs=$B/log
 passed=0
 failed=0
+failures=
 
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:detect_stack_use_after_return=0}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}"
@@ -38,7 +39,12 @@ suite()
 	passed=$((passed + $2))
 	failed=$((failed + $3))
 	echo "$1: $2 passed, $3 failed"
-	[ "$3" -eq 0 ] || { echo "--- $4 (its end):"; tail -n 40 "$4"; echo "---"; }
+	[ "$3" -eq 0 ] && return
+	failures="$failures$1: $3 failed, see $4
+"
+	echo "--- $4 (its end):"
+	tail -n 40 "$4"
+	echo "---"
 }
 
 build()
@@ -136,7 +142,7 @@ run_guest()
 		suite guest 0 1 "$logs/build-guest.log"
 		return
 	fi
-	B=$B sh tests/guest/check.sh >"$logs/guest.log" 2>&1
+	B=$B sh tests/guest/check.sh ${GUEST_TESTS:-} >"$logs/guest.log" 2>&1
 	grep '^guest: .*\(left out\|cannot be had\)' "$logs/guest.log"
 	set -- $(sed -n 's/^guest: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$logs/guest.log")
 	suite guest "${1:-0}" "${2:-1}" "$logs/guest.log"
@@ -154,5 +160,6 @@ run_script model
 run_fuzz
 run_guest
 
+printf %s "$failures"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -50,6 +50,12 @@ fails()
 	echo "FAILED: $what: expected \"$expected\", got \"$out\""
 }
 
+# pattern, how many lines have it: what a driver says reaches the log through pcid, and so later than the driver's answer
+await_log()
+{
+	timeout 60 sh -c "until [ \$(grep -c '$1' '$dir/log') -ge $2 ]; do sleep 0.1; done"
+}
+
 # config, QEMU's arguments ...
 start_pcid()
 {
@@ -134,6 +140,7 @@ prints "the driver's interrupts: four for factorials, two for DMA" \
 fails "13!" "educlient: Numerical result out of range" "$B/examples/educlient" 13
 fails "too many bytes" "educlient: Numerical result out of range
 6" "$B/examples/educlient" 3 "$(head -c 2049 /dev/zero | tr '\0' x)"
+await_log ': opcode 46, ' 2
 prints "what the log says of it" "edu 0000:00:01.0: edud: calc/edu0: pid N: opcode 46, cmd_op 0x7f01: 13!, at most 12!
 edu 0000:00:01.0: edud: calc/edu0: pid N: opcode 46, cmd_op 0x7f02: 2049 bytes, not 1 to 2048" \
 	sh -c "sed -n 's/ pid [0-9]*:/ pid N:/; s/.*\(edu 0000.*: opcode 46, .*\) (.*/\1/p' '$dir/log'"

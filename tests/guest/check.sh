@@ -78,5 +78,9 @@ run_some()
 passed=$(grep -c '^guest [0-9.]*: [a-z_]*: passed' "$log")
 failed=$(grep -c '^guest [0-9.]*: [a-z_]*: \(FAILED\|NOT RUN\)' "$log")
 [ "$failed" -gt 0 ] || failed=$(wc -l <"$failures")
+if [ "$failed" -gt 0 ]; then # once more: what each of them printed stands between
+	echo "guest: what failed:"
+	grep '^guest [0-9.]*: [a-z_]*: \(FAILED\|NOT RUN\)' "$log" || cat "$failures"
+fi
 echo "guest: $passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
