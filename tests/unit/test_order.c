@@ -1,27 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Which request runs when: chains, drains, silent requests, cancellation, as in Linux. */
-#include "harness.h"
+#include "rigsession.h"
 
 #define LINK IOSQE_IO_LINK
 #define HARDLINK IOSQE_IO_HARDLINK
 #define DRAIN IOSQE_IO_DRAIN
 #define SKIP IOSQE_CQE_SKIP_SUCCESS
-
-static struct rig rig;
-static struct pcidipc_consumer *c;
-
-static void start(uint32_t sq, uint32_t cq)
-{
-	rig_start(&rig, NULL);
-	c = rig_open(&rig, sq, cq);
-	rig_expect(&rig, "O0");
-}
-
-static void stop(void)
-{
-	rig_stop(&rig);
-	pcidipc_consumer_close(c);
-}
 
 static void expect_nothing(void)
 {
