@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tasks: under both loops, and under the sanitizers' eyes as fibers. */
-#include "harness.h"
+#include "looptrace.h"
 
 #include <errno.h>
 #include <pcidipc/task.h>
@@ -14,14 +14,11 @@
 
 #define MS 1000000ull
 
-static struct pcidipc_loop *loop;
-static char trace[64];
 static int left; /* tasks that have not finished */
 
-static void start(void)
+static void begin(void)
 {
-	CU_ASSERT_EQUAL_FATAL(pcidipc_loop_create(rig_loop_flags, &loop), 0);
-	trace[0] = 0;
+	start();
 	left = 0;
 }
 
@@ -43,21 +40,6 @@ static void run(void)
 	CU_ASSERT_EQUAL(left, 0);
 }
 
-static void stop(void)
-{
-	pcidipc_loop_destroy(loop);
-}
-
-static void say(char what)
-{
-	size_t n = strlen(trace);
-
-	if (n + 1 < sizeof(trace)) {
-		trace[n] = what;
-		trace[n + 1] = 0;
-	}
-}
-
 /* ---- yield, spawn ---- */
 
 static void yielder(void *arg)
@@ -74,7 +56,7 @@ static void yielder(void *arg)
 
 static void test_yield(void)
 {
-	start();
+	begin();
 	spawn(yielder, "a");
 	spawn(yielder, "b");
 	spawn(yielder, "c");
@@ -98,7 +80,7 @@ static void nest(void *arg)
 
 static void test_nested_spawn(void)
 {
-	start();
+	begin();
 	spawn(nest, (void *)(intptr_t)500);
 	run();
 	stop();
@@ -129,7 +111,7 @@ static void poster(void *arg)
 
 static void test_await(void)
 {
-	start();
+	begin();
 	done = (struct pcidipc_completion){0};
 	spawn(waiter, NULL);
 	spawn(poster, NULL);
@@ -140,7 +122,7 @@ static void test_await(void)
 
 static void test_posted_before(void)
 {
-	start();
+	begin();
 	done = (struct pcidipc_completion){0};
 	spawn(poster, NULL);
 	spawn(waiter, NULL);
@@ -177,7 +159,7 @@ static void link_of(void *arg)
 
 static void test_thousands(void)
 {
-	start();
+	begin();
 	memset(chain, 0, sizeof(chain));
 	for (size_t i = 0; i < MANY; i++)
 		spawn(link_of, (void *)(uintptr_t)i);
@@ -200,7 +182,7 @@ static void test_many_in_turn(void)
 {
 	int count = 0;
 
-	start();
+	begin();
 	for (int i = 0; i < IN_TURN; i++) {
 		spawn(brief, &count);
 		if (left == 7)
@@ -235,7 +217,7 @@ static void diver(void *arg)
 
 static void test_deep(void)
 {
-	start();
+	begin();
 	for (int i = 0; i < 20; i++)
 		spawn(diver, NULL);
 	run();
@@ -299,7 +281,7 @@ static void locker(void *arg)
 
 static void test_mutex(void)
 {
-	start();
+	begin();
 	for (const char *name = "abcdefgh"; *name; name++)
 		spawn(locker, (void *)name);
 	run();
@@ -333,7 +315,7 @@ static void first(void *arg)
 
 static void test_mutex_fair(void)
 {
-	start();
+	begin();
 	spawn(first, NULL);
 	spawn(locker, "a");
 	run();
@@ -360,7 +342,7 @@ static void sleeper(void *arg)
 
 static void test_sleep(void)
 {
-	start();
+	begin();
 	spawn(sleeper, (void *)60);
 	spawn(sleeper, (void *)0);
 	spawn(sleeper, (void *)20);
@@ -392,7 +374,7 @@ static void test_await_for(void)
 {
 	struct pcidipc_completion c = {0};
 
-	start();
+	begin();
 	spawn(patient, &c);
 	spawn(late_poster, &c);
 	run();
@@ -426,7 +408,7 @@ static void writer(void *arg)
 
 static void test_wait_fd(void)
 {
-	start();
+	begin();
 	done = (struct pcidipc_completion){0};
 	event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	spawn(reader, NULL);
