@@ -69,6 +69,22 @@ int client_call(struct client *client, struct io_uring_sqe sqe)
 	return pcidipc_call(client->consumer, &sqe, NULL);
 }
 
+struct iovec piece(uint64_t addr, uint64_t bytes)
+{
+	return (struct iovec){(void *)(uintptr_t)addr, bytes};
+}
+
+int client_vector(struct client *client, bool write, uint64_t at, const struct iovec *iov,
+		  uint32_t n, uint64_t off)
+{
+	struct io_uring_sqe sqe = sqe_rw(client, write, at, n, off);
+
+	sqe.opcode = write ? IORING_OP_WRITEV : IORING_OP_READV;
+	if (iov)
+		memcpy(client->base + at, iov, n * sizeof(*iov));
+	return client_call(client, sqe);
+}
+
 void client_queue(struct client *client, struct io_uring_sqe sqe, uint64_t user_data)
 {
 	struct io_uring_sqe *slot = pcidipc_get_sqe(client->consumer);

@@ -3,6 +3,8 @@
 #ifndef BLOCKCLIENT_H
 #define BLOCKCLIENT_H
 
+#include <sys/uio.h>
+
 #include "ramdisk.h"
 
 struct client {
@@ -25,6 +27,11 @@ struct io_uring_sqe sqe_command(const struct client *client, uint32_t cmd_op, ui
 				uint32_t len);
 struct io_uring_sqe sqe_of(uint8_t opcode);
 int client_call(struct client *client, struct io_uring_sqe sqe);
+/* A buffer in the pool. */
+struct iovec piece(uint64_t addr, uint64_t bytes);
+/* READV or WRITEV of `n`, which are put into the pool at `at`; NULL: of what is there. */
+int client_vector(struct client *client, bool write, uint64_t at, const struct iovec *iov,
+		  uint32_t n, uint64_t off);
 /* Put it in the SQ under `user_data`, to be submitted. */
 void client_queue(struct client *client, struct io_uring_sqe sqe, uint64_t user_data);
 /* Submit, wait for one CQE and check whose it is. Its res. */

@@ -1,35 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "replaydisk.h"
 
-#include <pcidipc/log.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-#include "suites.h"
-
-struct ramdisk rd;
-static const char *flavour;
-
-/* ---- the driver ---- */
-
-void kill_driver(void)
-{
-	ramdisk_kill(&rd);
-	rd.shared->closes = rd.shared->opens; /* the dead close nothing */
-	rd.shared->detaches = rd.shared->attaches;
-}
-
-void start_driver(enum ramdisk_mode mode)
-{
-	rd.shared->mode = mode;
-	CU_ASSERT_EQUAL_FATAL(ramdisk_start(&rd, flavour), 0);
-}
-
-void restart_driver(void)
-{
-	kill_driver();
-	start_driver(RAMDISK_MIXED);
-}
 
 void take_service(bool away)
 {
@@ -51,7 +23,7 @@ void open_client(struct client *c)
 void close_client(struct client *c)
 {
 	client_close(c);
-	CU_ASSERT_EQUAL(rd.shared->broken, 0);
+	promises_kept();
 }
 
 void submit_held(struct client *c, unsigned n)
@@ -97,40 +69,4 @@ struct io_uring_sqe flagged(struct io_uring_sqe sqe, unsigned flags)
 struct io_uring_sqe linked(struct io_uring_sqe sqe, unsigned flags)
 {
 	return flagged(sqe, IOSQE_IO_LINK | flags);
-}
-
-/* ---- the program ---- */
-
-static int begin_epoll(void)
-{
-	flavour = "epoll";
-	return ramdisk_start(&rd, flavour);
-}
-
-static int begin_uring(void)
-{
-	flavour = "io_uring";
-	return ramdisk_start(&rd, flavour);
-}
-
-static int end(void)
-{
-	return ramdisk_stop(&rd);
-}
-
-int replay_main(const char *name, CU_TestInfo *tests)
-{
-	CU_SuiteInfo suites[] = {
-		{"driver on epoll", begin_epoll, end, NULL, NULL, tests},
-		{"driver on io_uring", begin_uring, end, NULL, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
-	int ret;
-
-	pcidipc_log_init(name, getenv("VERBOSE") ? PCIDIPC_DEBUG : PCIDIPC_ERROR);
-	if (ramdisk_create(&rd))
-		return 2;
-	ret = run_suites(suites);
-	ramdisk_destroy(&rd);
-	return ret;
 }

@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of replay on the ramdisk share: a driver that is killed and started anew, and a
- * client that goes on. Each test is run with the driver on either loop.
+ * What the tests of replay on the ramdisk share: a client that goes on when the driver is killed
+ * and started anew.
  */
 #ifndef REPLAYDISK_H
 #define REPLAYDISK_H
 
-#include <CUnit/CUnit.h>
 #include <liburing.h>
 
-#include "blockclient.h"
+#include "disksuite.h"
 
 #define PAGE 4096u
 
-extern struct ramdisk rd;
-
-void kill_driver(void);
-void start_driver(enum ramdisk_mode mode);
-void restart_driver(void);
 /* As pcid takes a service away and makes it anew. */
 void take_service(bool away);
 
@@ -34,8 +28,5 @@ void expect_silence(struct client *c);
 
 struct io_uring_sqe flagged(struct io_uring_sqe sqe, unsigned flags);
 struct io_uring_sqe linked(struct io_uring_sqe sqe, unsigned flags);
-
-/* A test program's main. */
-int replay_main(const char *name, CU_TestInfo *tests);
 
 #endif

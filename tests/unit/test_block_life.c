@@ -1,45 +1,16 @@
 // SPDX-License-Identifier: MIT
 /* Clients and drivers of a disk that come, go and die; pools that grow; tasks. */
-#include <CUnit/CUnit.h>
-#include <pcidipc/log.h>
 #include <pcidipc/task.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "blockclient.h"
-#include "suites.h"
+#include "disksuite.h"
 
 #define BLOCK 512u
 #define CHUNK ((uint64_t)RINGABI_POOL_CHUNK)
-
-static struct ramdisk rd;
-static const char *flavour;
-
-static int begin_epoll(void)
-{
-	flavour = "epoll";
-	return ramdisk_start(&rd, flavour);
-}
-
-static int begin_uring(void)
-{
-	flavour = "io_uring";
-	return ramdisk_start(&rd, flavour);
-}
-
-static int end(void)
-{
-	return ramdisk_stop(&rd);
-}
-
-static void promises_kept(void)
-{
-	CU_ASSERT_EQUAL(rd.shared->broken, 0);
-}
 
 /* Until no session of earlier tests is left. */
 static void settle(void)
@@ -184,7 +155,7 @@ static void test_growth_by_vector(void)
 	CU_ASSERT_EQUAL_FATAL(attach_large(&c, &pool, &index), 0);
 	iov = (void *)((char *)pcidipc_pool_base(pool) + sqe.addr);
 	for (unsigned i = 0; i < 20; i++)
-		iov[i] = (struct iovec){(void *)(uintptr_t)((i + 2) * CHUNK - BLOCK), BLOCK};
+		iov[i] = piece((i + 2) * CHUNK - BLOCK, BLOCK);
 	sqe.buf_index = index;
 	CU_ASSERT_EQUAL(client_call(&c, sqe), 20 * BLOCK);
 	CU_ASSERT_EQUAL(rd.shared->last.nsegments, 20);
@@ -361,14 +332,6 @@ static void test_client_killed_detaching(void)
 
 /* ---- the driver dies ---- */
 
-static void restart_driver(void)
-{
-	ramdisk_kill(&rd);
-	rd.shared->closes = rd.shared->opens; /* the dead close nothing */
-	rd.shared->detaches = rd.shared->attaches;
-	CU_ASSERT_EQUAL_FATAL(ramdisk_start(&rd, flavour), 0);
-}
-
 static void test_driver_killed(void)
 {
 	uint32_t held = rd.shared->held;
@@ -463,7 +426,7 @@ static void test_removed(void)
 		CU_ASSERT_EQUAL(client_reap(&c, NULL), -ENODEV);
 	settle();
 	CU_ASSERT_EQUAL(ramdisk_stop(&rd), 0);
-	CU_ASSERT_EQUAL_FATAL(ramdisk_start(&rd, flavour), 0);
+	CU_ASSERT_EQUAL_FATAL(ramdisk_start(&rd, disk_loop), 0);
 	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), -ENODEV);
 	CU_ASSERT_EQUAL(pcidipc_consumer_reconnect(c.consumer), 0);
 	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), 0);
@@ -500,10 +463,11 @@ static void note_lost(struct pcidipc_consumer *consumer, int error, void *arg)
 static void begin_looped(void)
 {
 	memset(&looped, 0, sizeof(looped));
-	CU_ASSERT_EQUAL_FATAL(pcidipc_loop_create(strcmp(flavour, "epoll") ? 0 : PCIDIPC_LOOP_EPOLL,
-						  &looped.loop),
-			      0);
-	CU_ASSERT_STRING_EQUAL(pcidipc_loop_backend(looped.loop), ramdisk_backend(flavour));
+	CU_ASSERT_EQUAL_FATAL(
+		pcidipc_loop_create(strcmp(disk_loop, "epoll") ? 0 : PCIDIPC_LOOP_EPOLL,
+				    &looped.loop),
+		0);
+	CU_ASSERT_STRING_EQUAL(pcidipc_loop_backend(looped.loop), ramdisk_backend(disk_loop));
 	CU_ASSERT_EQUAL_FATAL(client_open(&looped.c, "ram0", 0), 0);
 	CU_ASSERT_EQUAL_FATAL(
 		pcidipc_consumer_attach_loop(looped.c.consumer, looped.loop, note_lost, NULL), 0);
@@ -628,17 +592,5 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	CU_SuiteInfo suites[] = {
-		{"life of a disk, on epoll", begin_epoll, end, NULL, NULL, tests},
-		{"life of a disk, on io_uring", begin_uring, end, NULL, NULL, tests},
-		CU_SUITE_INFO_NULL,
-	};
-	int ret;
-
-	pcidipc_log_init("test_block_life", PCIDIPC_ERROR);
-	if (ramdisk_create(&rd))
-		return 2;
-	ret = run_suites(suites);
-	ramdisk_destroy(&rd);
-	return ret;
+	return disk_main("test_block_life", tests, NULL, NULL);
 }

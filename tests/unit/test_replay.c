@@ -548,5 +548,5 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	return replay_main("test_replay", tests);
+	return disk_main("test_replay", tests, NULL, NULL);
 }

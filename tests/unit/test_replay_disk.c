@@ -330,5 +330,5 @@ static CU_TestInfo tests[] = {
 
 int main(void)
 {
-	return replay_main("test_replay_disk", tests);
+	return disk_main("test_replay_disk", tests, NULL, NULL);
 }
