@@ -1,254 +1,19 @@
 // SPDX-License-Identifier: MIT
-/* A driver's view of pcid: the PCI helpers against a small pcid that notes what it is asked. */
+/* A driver's view of pcid: the PCI helpers, against a small pcid. */
 #include <CUnit/CUnit.h>
 #include <pcidipc/log.h>
 #include <pcidipc/pci.h>
-#include <pcidipc/scheme.h>
 #include <pcidipc/task.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "smallpcid.h"
 #include "suites.h"
-
-#define NOTES 65536
-#define BAD_OFFSET 0x800u /* writes there fail */
-#define PAGE 4096u
-
-struct note {
-	uint32_t cmd_op, index, width;
-	uint64_t addr, value;
-};
-
-static struct shared {
-	_Atomic uint32_t notes;
-	struct note note[NOTES];
-	_Atomic uint32_t maps, detaches;
-} * shared;
-
-/* ---- the pcid ---- */
-
-static struct pcidipc_loop *pcid_loop;
-static unsigned char config[256] = {0x34, 0x12, 0x78, 0x56};
-
-static void take_note(const struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
-{
-	uint32_t n = shared->notes;
-
-	shared->note[n % NOTES] =
-		(struct note){rq->sqe.cmd_op, arg->index, arg->width, rq->sqe.addr, arg->value};
-	shared->notes = n + 1;
-}
-
-static int answer_info(struct pcidipc_request *rq)
-{
-	rq->big[0] = 0x1b36 | 0x0010ull << 16 | 0x1af4ull << 32 | 0x1100ull << 48;
-	rq->big[1] = 0x010802 | 0x02ull << 24 | (0x0001ull << 16 | 3u << 8 | 5u << 3 | 6u) << 32;
-	return 0;
-}
-
-static int answer_config(struct pcidipc_request *rq, const struct ringabi_pci_arg *arg, bool write)
-{
-	if (rq->sqe.addr + arg->width > sizeof(config))
-		return -ENXIO;
-	if (write)
-		memcpy(config + rq->sqe.addr, &arg->value, arg->width);
-	else
-		memcpy(rq->big, config + rq->sqe.addr, arg->width);
-	return 0;
-}
-
-static int answer_find_cap(struct pcidipc_request *rq, const struct ringabi_pci_arg *arg)
-{
-	if (arg->width != 9 || arg->index != 1 || arg->value)
-		return -ENOENT;
-	rq->big[0] = 0x40;
-	rq->big[1] = 20;
-	return 0;
-}
-
-static int request(struct pcidipc_request *rq)
-{
-	struct ringabi_pci_arg arg;
-
-	memcpy(&arg, (char *)&rq->sqe + offsetof(struct io_uring_sqe, cmd), sizeof(arg));
-	switch (rq->sqe.cmd_op) {
-	case RINGABI_PCI_INFO:
-		return answer_info(rq);
-	case RINGABI_PCI_CONFIG_READ:
-	case RINGABI_PCI_CONFIG_WRITE:
-		return answer_config(rq, &arg, rq->sqe.cmd_op == RINGABI_PCI_CONFIG_WRITE);
-	case RINGABI_PCI_FIND_CAP:
-		return answer_find_cap(rq, &arg);
-	case RINGABI_PCI_REGION_INFO:
-		rq->big[0] = arg.index == 0 ? PAGE : 0;
-		return 0;
-	case RINGABI_PCI_MMIO_READ:
-		rq->big[0] = shared->notes;
-		return 0;
-	}
-	take_note(rq, &arg);
-	return rq->sqe.addr == BAD_OFFSET ? -EFAULT : 0;
-}
-
-static void answer_map(struct pcidipc_session *s, struct pcidipc_packet *packet)
-{
-	const struct ringabi_map_region *m = (const void *)packet->bytes;
-	struct ringabi_map_region_reply reply = {
-		.bytes = 3 * PAGE, .holes = 1, .hole = {{PAGE, PAGE}}};
-	int fd = memfd_create("bar", MFD_CLOEXEC);
-
-	if (ftruncate(fd, 3 * PAGE) || pwrite(fd, "\x11", 1, 0) != 1 ||
-	    pwrite(fd, "\x33", 1, 2 * PAGE) != 1)
-		abort();
-	if (m->region == 3)
-		reply.hole[0].bytes = 3 * PAGE; /* beyond the region */
-	pcidipc_channel_reply(pcidipc_session_channel(s), &packet->msg, &reply.msg, sizeof(reply),
-			      m->region == 0  ? -EOPNOTSUPP
-			      : m->region > 3 ? -ENXIO
-					      : 0,
-			      &fd, 1);
-	close(fd);
-}
-
-static void answer_vectors(struct pcidipc_session *s, struct pcidipc_packet *packet)
-{
-	const struct ringabi_alloc_vectors *m = (const void *)packet->bytes;
-	struct ringabi_alloc_vectors_reply reply = {.kind = RINGABI_IRQ_MSIX, .granted = m->most};
-	int fds[RINGABI_MSG_MAX_FDS];
-
-	for (uint32_t i = 0; i < m->most; i++)
-		fds[i] = eventfd(i, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (m->least == 9)
-		reply.granted++; /* says more than it gives */
-	pcidipc_channel_reply(pcidipc_session_channel(s), &packet->msg, &reply.msg, sizeof(reply),
-			      0, fds, m->most);
-	for (uint32_t i = 0; i < m->most; i++)
-		close(fds[i]);
-}
-
-/* Child 5 has a driver, which says its number; the others have none. */
-static void answer_announce(struct pcidipc_session *s, struct pcidipc_packet *packet)
-{
-	const struct ringabi_announce *m = (const void *)packet->bytes;
-	struct ringabi_adopt adopt = {.msg = {.type = RINGABI_MSG_ADOPT, .size = sizeof(adopt)},
-				      .child = m->child};
-	struct ringabi_msg reply;
-	bool right = m->interface == RINGABI_INTERFACE_USB && m->vendor == 0x46f4 &&
-		     m->product == 1 && m->class_code == 8 && m->subclass == 6 &&
-		     m->protocol == 80 && !m->reserved && !strcmp(m->path, "1-4.2:1.0") &&
-		     !strcmp(m->name, "a stick");
-	int fds[2];
-
-	pcidipc_channel_reply(pcidipc_session_channel(s), &packet->msg, &reply, sizeof(reply),
-			      !right	      ? -EINVAL
-			      : m->child == 5 ? 0
-					      : -ENOENT,
-			      NULL, 0);
-	if (!right || m->child != 5)
-		return;
-	if (pcidipc_channel_pair(fds) || write(fds[1], "5", 1) != 1)
-		abort();
-	pcidipc_channel_send(pcidipc_session_channel(s), &adopt.msg, fds, 1);
-	close(fds[0]);
-	close(fds[1]);
-}
-
-static void answer_publish(struct pcidipc_session *s, struct pcidipc_packet *packet)
-{
-	const struct ringabi_publish *m = (const void *)packet->bytes;
-	struct ringabi_publish_reply reply = {.service = 17};
-	int fds[2];
-
-	if (pcidipc_channel_pair(fds))
-		abort();
-	snprintf(reply.name, sizeof(reply.name), "%s/nvme0%s", m->kind, m->suffix);
-	pcidipc_channel_reply(pcidipc_session_channel(s), &packet->msg, &reply.msg, sizeof(reply),
-			      0, fds, 2);
-	close(fds[0]);
-	close(fds[1]);
-	pcidipc_session_event(s, RINGABI_EVENT_SHUTDOWN);
-}
-
-static void message(struct pcidipc_session *s, struct pcidipc_packet *packet)
-{
-	switch (packet->msg.type) {
-	case RINGABI_MSG_MAP_REGION:
-		return answer_map(s, packet);
-	case RINGABI_MSG_ALLOC_VECTORS:
-		return answer_vectors(s, packet);
-	case RINGABI_MSG_PUBLISH:
-		return answer_publish(s, packet);
-	case RINGABI_MSG_ANNOUNCE:
-		return answer_announce(s, packet);
-	}
-}
-
-static int pool_attach(struct pcidipc_session *s, struct pcidipc_pool_view *pool)
-{
-	(void)s;
-	pool->iova = 0x100000000ull + pool->index * 0x1000000000ull;
-	return 0;
-}
-
-static int pool_map(struct pcidipc_session *s, struct pcidipc_pool_view *pool, uint64_t offset,
-		    uint64_t bytes)
-{
-	(void)s;
-	(void)pool;
-	(void)offset;
-	(void)bytes;
-	pcidipc_task_yield();
-	shared->maps++;
-	return 0;
-}
-
-static void pool_detach(struct pcidipc_session *s, struct pcidipc_pool_view *pool)
-{
-	(void)s;
-	(void)pool;
-	shared->detaches++;
-}
-
-static void close_session(struct pcidipc_session *s)
-{
-	pcidipc_loop_stop(pcidipc_session_loop(s), 0);
-}
-
-static struct pcidipc_scheme scheme = {.name = "pci",
-				       .interface = RINGABI_INTERFACE_PCI,
-				       .ring_features = RINGABI_RING_CQE32,
-				       .flags = PCIDIPC_SCHEME_DMA,
-				       .max_sq_entries = 256,
-				       .max_cq_entries = 512,
-				       .max_sessions = 1,
-				       .request = request,
-				       .close = close_session,
-				       .pool_attach = pool_attach,
-				       .pool_map = pool_map,
-				       .pool_detach = pool_detach,
-				       .message = message};
-
-static int serve(int channel)
-{
-	int ret;
-
-	pcidipc_log_init("pcid", PCIDIPC_ERROR);
-	if (pcidipc_loop_create(0, &pcid_loop) ||
-	    pcidipc_session_create(pcid_loop, &scheme, channel, 0, NULL))
-		return 2;
-	ret = pcidipc_loop_run(pcid_loop);
-	pcidipc_loop_destroy(pcid_loop);
-	return ret;
-}
-
-/* ---- the driver, here ---- */
 
 static struct pcidipc_loop *loop;
 static struct pcidipc_pci *pci;
@@ -266,7 +31,7 @@ static int begin(void)
 	pcid = fork();
 	if (!pcid) {
 		close(ends[0]);
-		exit(serve(ends[1]));
+		exit(smallpcid_serve(ends[1]));
 	}
 	close(ends[1]);
 	snprintf(number, sizeof(number), "%d", ends[0]);
@@ -297,11 +62,6 @@ static int end(void)
 	if (pcid)
 		waitpid(pcid, &status, 0);
 	return status;
-}
-
-static const struct note *last_note(unsigned back)
-{
-	return &shared->note[(shared->notes - 1 - back) % NOTES];
 }
 
 static void test_not_started_by_pcid(void)
@@ -363,7 +123,7 @@ static void test_config(void)
 /* A read comes after every write before it, also when many more than the ring holds are posted. */
 static void test_posted_order(void)
 {
-	uint32_t before = shared->notes;
+	uint32_t before = smallpcid->notes;
 	unsigned wrong = 0;
 
 	CU_ASSERT_PTR_NULL(regs.base);
@@ -372,7 +132,7 @@ static void test_posted_order(void)
 		pcidipc_write32(&regs, 8, i);
 	CU_ASSERT_EQUAL(pcidipc_read32(&regs, 0), before + 20000);
 	for (uint32_t i = 0; i < 20000; i++) {
-		const struct note *n = &shared->note[(before + i) % NOTES];
+		const struct note *n = &smallpcid->note[(before + i) % NOTES];
 
 		wrong += n->cmd_op != RINGABI_PCI_MMIO_WRITE || n->addr != 8 || n->width != 4 ||
 			 n->value != i;
@@ -387,7 +147,7 @@ static void test_posted_order(void)
 /* Each failure takes a place in the CQ, of which there are fewer than failures. */
 static void test_posted_failures(void)
 {
-	uint32_t before = shared->notes;
+	uint32_t before = smallpcid->notes;
 
 	pcidipc_log_init("test_pci_client", 0);
 	for (uint32_t i = 0; i < 3000; i++)
@@ -481,18 +241,18 @@ static void test_vectors(void)
 
 static void test_dma(void)
 {
-	uint32_t maps = shared->maps, detaches = shared->detaches;
+	uint32_t maps = smallpcid->maps, detaches = smallpcid->detaches;
 	struct pcidipc_dma dma;
 	struct pcidipc_buf *buf;
 
 	CU_ASSERT_EQUAL_FATAL(pcidipc_dma_create(pci, 70u << 20, &dma), 0);
-	CU_ASSERT_EQUAL(shared->maps, maps + 3);
+	CU_ASSERT_EQUAL(smallpcid->maps, maps + 3);
 	CU_ASSERT_EQUAL(dma.iova, 0x100000000ull + dma.index * 0x1000000000ull);
 	buf = pcidipc_pool_alloc(dma.pool, 8192, 4096);
 	CU_ASSERT_EQUAL(pcidipc_dma_iova(&dma, buf), dma.iova + buf->offset);
 	pcidipc_buf_free(buf);
 	pcidipc_dma_destroy(pci, &dma);
-	CU_ASSERT_EQUAL(shared->detaches, detaches + 1);
+	CU_ASSERT_EQUAL(smallpcid->detaches, detaches + 1);
 }
 
 static uint32_t seen;
@@ -595,7 +355,7 @@ static void mmio_task(void *arg)
 {
 	(void)arg;
 	for (int i = 0; i < 5; i++) {
-		uint32_t before = shared->notes;
+		uint32_t before = smallpcid->notes;
 		unsigned turn = turns;
 
 		for (uint32_t k = 0; k < 2000; k++)
@@ -672,11 +432,9 @@ int main(void)
 	int ret;
 
 	pcidipc_log_init("test_pci_client", PCIDIPC_ERROR);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		      0);
-	if (shared == MAP_FAILED)
+	if (smallpcid_create())
 		return 2;
 	ret = run_suites(suites);
-	munmap(shared, sizeof(*shared));
+	smallpcid_destroy();
 	return ret;
 }
