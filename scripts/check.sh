@@ -13,8 +13,9 @@ ONLY=${ONLY:-*}
 TEST_TIMEOUT=${TEST_TIMEOUT:-900}
 sanitizers=-fsanitize=address,undefined
 # Under ThreadSanitizer: the library, and the daemons' parts; docs/testing.md says what it cannot see, and what is left out.
-tsan_tests="abi block block_commands block_life hostile loop loop_files nvmed nvmed_io order pcid_core pcid_irq pcid_services pci_client replay replay_disk ring ring_attach ring_processes
-scheme scheme_ends scheme_pools supervisor task threads users"
+tsan_tests="abi block block_commands block_life hostile loop loop_files nvmed nvmed_io nvmed_irq nvmed_pairs order
+	pci_client pcid_core pcid_irq pcid_services replay replay_disk ring ring_attach ring_processes scheme
+	scheme_ends scheme_pools supervisor task threads users"
 logs=$B/log
 passed=0
 failed=0

@@ -118,4 +118,23 @@ static inline void ask(struct asked *a, uint64_t blocks)
 	submit(a);
 }
 
+/* Do one request; the model has its (last) command. */
+static inline int perform(enum pcidipc_block_kind kind, uint64_t blocks, bool fua, bool unmap,
+			  void *data)
+{
+	struct asked a;
+	int res;
+
+	prepare(&a, kind, blocks);
+	a.io->lba = 0x100000005ull;
+	a.io->fua = fua;
+	a.io->unmap = unmap;
+	a.io->data = data;
+	submit(&a);
+	until(&a.done);
+	res = a.res;
+	free(a.rq);
+	return res;
+}
+
 #endif
