@@ -6,6 +6,7 @@
 #include <liburing.h>
 #include <pcidipc/disk.h>
 #include <sys/types.h>
+#include <tests/unit/random.h>
 
 struct client {
 	struct pcidipc_blockdev *dev;
@@ -26,9 +27,6 @@ int client_write(struct client *client, uint64_t addr, uint32_t bytes, uint64_t 
 int client_call(struct client *client, const struct io_uring_sqe *sqe);
 /* The next CQE's result; its user_data goes to *user_data unless NULL. */
 int client_reap(struct client *client, uint64_t *user_data);
-
-uint32_t next_random(uint32_t *state);
-void fill_random(uint32_t *state, void *to, size_t bytes);
 
 /*
  * Work on bytes [first, first + bytes) of the disk, which is a client's own: random writes at

@@ -108,17 +108,3 @@ int client_reap(struct client *client, uint64_t *user_data)
 		*user_data = cqe.user_data;
 	return cqe.res;
 }
-
-uint32_t next_random(uint32_t *state)
-{
-	*state = *state * 1664525 + 1013904223;
-	return *state >> 8;
-}
-
-void fill_random(uint32_t *state, void *to, size_t bytes)
-{
-	uint32_t *words = to;
-
-	for (size_t i = 0; i < bytes / 4; i++)
-		words[i] = next_random(state);
-}

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include "ramdisk.h"
+#include "random.h"
 
 struct client {
 	struct pcidipc_blockdev *dev;
@@ -36,9 +37,5 @@ int client_vector(struct client *client, bool write, uint64_t at, const struct i
 void client_queue(struct client *client, struct io_uring_sqe sqe, uint64_t user_data);
 /* Submit, wait for one CQE and check whose it is. Its res. */
 int client_reap(struct client *client, uint64_t *user_data);
-
-/* The same random numbers in every run. */
-uint32_t next_random(uint32_t *state);
-void fill_random(uint32_t *state, void *to, size_t bytes);
 
 #endif

@@ -1,26 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "pooltools.h"
 
-uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state * 0x2545f4914f6cdd1dull;
-}
-
-uint64_t random_below(uint64_t *state, uint64_t limit)
-{
-	return random_next(state) % limit;
-}
-
-uint64_t random_size(uint64_t *state, uint64_t max)
-{
-	uint64_t limit = max >> random_below(state, 64 - __builtin_clzll(max));
-
-	return 1 + random_below(state, limit);
-}
-
 void assert_all_free(struct pcidipc_pool *pool)
 {
 	struct pcidipc_pool_stats stats;
