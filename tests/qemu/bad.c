@@ -59,21 +59,14 @@ void bad_nothing_left(void)
 
 /* ---- the program ---- */
 
-static const char config[] = "driver \"nvmed\" {\n"
-			     "	class = 0x01\n"
-			     "	subclass = 0x08\n"
-			     "	interface = 0x02\n"
-			     "	command = \"nvmed\"\n"
-			     "	service = \"nvme\"\n"
-			     "}\n"
-			     "driver \"edu\" {\n"
-			     "	vendor = 0x1234\n"
-			     "	device = 0x11e8\n"
-			     "	command = \"%s\"\n"
-			     "	service = \"edu\"\n"
-			     "	args = { \"driver\", \"%s%s\" }\n"
-			     "	%s\n"
-			     "}\n";
+static const char config[] = RIG_NVMED("") "driver \"edu\" {\n"
+					   "	vendor = 0x1234\n"
+					   "	device = 0x11e8\n"
+					   "	command = \"%s\"\n"
+					   "	service = \"edu\"\n"
+					   "	args = { \"driver\", \"%s%s\" }\n"
+					   "	%s\n"
+					   "}\n";
 
 static int start(const struct bad_driver *driver)
 {

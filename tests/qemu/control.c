@@ -2,6 +2,7 @@
 /* pcid's control socket, and its log: what the tests ask of both. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,14 @@ int64_t rig_number(struct rig *rig, const char *command, const char *driver, con
 
 	json_object_put(result);
 	return number;
+}
+
+void rig_kill_driver(struct rig *rig, const char *driver)
+{
+	int64_t pid = rig_number(rig, "drivers", driver, "pid");
+
+	CU_ASSERT_TRUE_FATAL(pid > 1);
+	CU_ASSERT_EQUAL(kill((pid_t)pid, SIGKILL), 0);
 }
 
 bool rig_text(struct rig *rig, const char *command, const char *driver, const char *key,

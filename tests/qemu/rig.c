@@ -21,13 +21,7 @@
 #define READY_MS 60000
 #define STOP_TRIES 3000 /* of rig_pause */
 
-static const char usual_config[] = "driver \"nvmed\" {\n"
-				   "	class = 0x01\n"
-				   "	subclass = 0x08\n"
-				   "	interface = 0x02\n"
-				   "	command = \"nvmed\"\n"
-				   "	service = \"nvme\"\n"
-				   "}\n";
+static const char usual_config[] = RIG_NVMED("");
 
 static bool failed;	    /* some test did */
 static struct rig *guarded; /* whose log is shown when time is up */
@@ -499,6 +493,31 @@ int rig_simple(struct rig *rig, unsigned seconds, const char *config, unsigned c
 		return ret;
 	rig_nvme(rig, "a");
 	return rig_start(rig, config);
+}
+
+int rig_two_namespaces(struct rig *rig, unsigned seconds, uint64_t bytes, unsigned char **shadow1,
+		       unsigned char **shadow2)
+{
+	int ret = rig_create(rig, seconds);
+
+	if (!ret)
+		ret = rig_image(rig, "a", bytes, 1, shadow1);
+	if (!ret)
+		ret = rig_image(rig, "b", bytes, 2, shadow2);
+	if (ret)
+		return ret;
+	rig_arg(rig, "-drive");
+	rig_arg(rig, "file=@/a.img,if=none,id=a,format=raw");
+	rig_arg(rig, "-drive");
+	rig_arg(rig, "file=@/b.img,if=none,id=b,format=raw,discard=unmap");
+	rig_arg(rig, "-device");
+	rig_arg(rig, "nvme,id=n,serial=serial1");
+	rig_arg(rig, "-device");
+	rig_arg(rig, "nvme-ns,drive=a,bus=n,nsid=1,logical_block_size=512,physical_block_size=512");
+	rig_arg(rig, "-device");
+	rig_arg(rig,
+		"nvme-ns,drive=b,bus=n,nsid=2,logical_block_size=4096,physical_block_size=4096");
+	return rig_start(rig, NULL);
 }
 
 int rig_run_tests(CU_SuiteInfo *suites)

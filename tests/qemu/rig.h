@@ -12,6 +12,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* A stanza of pcid's configuration: nvmed drives NVMe controllers. `words` are more of it. */
+#define RIG_NVMED(words)         \
+	"driver \"nvmed\" {\n"   \
+	"	class = 0x01\n"        \
+	"	subclass = 0x08\n"     \
+	"	interface = 0x02\n"    \
+	"	command = \"nvmed\"\n" \
+	"	service = \"nvme\"\n"  \
+	"	" words "\n"     \
+	"}\n"
+
 #define RIG_PATH 160
 #define RIG_MAX_ARGS 64
 
@@ -55,9 +66,15 @@ int rig_end(struct rig *rig);
 void rig_guard(struct rig *rig, unsigned seconds);
 /* In a process that was forked: signals are its own end, and not the rig's. */
 void rig_forget_signals(void);
+/* SIGKILL for the first driver whose name begins so. */
+void rig_kill_driver(struct rig *rig, const char *driver);
 /* rig_create, one 64 MiB image with random contents, rig_nvme, rig_start. The disk is nvme0n1. */
 int rig_simple(struct rig *rig, unsigned seconds, const char *config, unsigned char **shadow);
 #define RIG_SIMPLE_BYTES (64u << 20)
+/* The same with one controller that has two namespaces: nvme0n1 of blocks of 512 bytes, nvme0n2 of
+ * 4096, with random contents of seeds 1 and 2. */
+int rig_two_namespaces(struct rig *rig, unsigned seconds, uint64_t bytes, unsigned char **shadow1,
+		       unsigned char **shadow2);
 
 /* The path of a program of this build: build/bin/NAME, or $PCID_BIN_DIR/NAME. */
 const char *rig_program(const char *name);

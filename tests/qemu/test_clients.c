@@ -14,13 +14,7 @@
 #define REGION (RIG_SIMPLE_BYTES / CLIENTS)
 
 /* What one user may have is less on a small machine than one of these clients wants. */
-static const char config[] = "driver \"nvmed\" {\n"
-			     "	class = 0x01\n"
-			     "	subclass = 0x08\n"
-			     "	command = \"nvmed\"\n"
-			     "	args = {\"--user-dma-mib\", \"1536\"}\n"
-			     "	service = \"nvme\"\n"
-			     "}\n";
+static const char config[] = RIG_NVMED("args = {\"--user-dma-mib\", \"1536\"}");
 
 static struct rig rig;
 static int64_t idle_pools; /* with no client: the driver's own */

@@ -452,31 +452,6 @@ static int end(void)
 	return 0;
 }
 
-static int start(void)
-{
-	int ret = rig_create(&rig, 600);
-
-	if (!ret)
-		ret = rig_image(&rig, "a", DISK_BYTES, 1, &shadow_a);
-	if (!ret)
-		ret = rig_image(&rig, "b", DISK_BYTES, 2, &shadow_b);
-	if (ret)
-		return ret;
-	rig_arg(&rig, "-drive");
-	rig_arg(&rig, "file=@/a.img,if=none,id=a,format=raw");
-	rig_arg(&rig, "-drive");
-	rig_arg(&rig, "file=@/b.img,if=none,id=b,format=raw,discard=unmap");
-	rig_arg(&rig, "-device");
-	rig_arg(&rig, "nvme,id=n,serial=serial1");
-	rig_arg(&rig, "-device");
-	rig_arg(&rig,
-		"nvme-ns,drive=a,bus=n,nsid=1,logical_block_size=512,physical_block_size=512");
-	rig_arg(&rig, "-device");
-	rig_arg(&rig,
-		"nvme-ns,drive=b,bus=n,nsid=2,logical_block_size=4096,physical_block_size=4096");
-	return rig_start(&rig, NULL);
-}
-
 static CU_TestInfo tests[] = {
 	{"identity and geometry", test_geometry},
 	{"reads of 1 to 24 blocks at every class of offset", test_read_small},
@@ -508,7 +483,8 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret = rig_main(&rig, start(), suites);
+	int started = rig_two_namespaces(&rig, 600, DISK_BYTES, &shadow_a, &shadow_b);
+	int ret = rig_main(&rig, started, suites);
 
 	free(shadow_a);
 	free(shadow_b);

@@ -22,15 +22,7 @@
 #define MIB (1u << 20)
 #define CHUNK (32u * MIB)
 
-static const char config[] = "driver \"nvmed\" {\n"
-			     "	class = 0x01\n"
-			     "	subclass = 0x08\n"
-			     "	command = \"nvmed\"\n"
-			     "	service = \"nvme\"\n"
-			     "	mode = \"0666\"\n"
-			     "	dma_quota_mib = %u\n"
-			     "	args = { %s }\n"
-			     "}\n";
+static const char config[] = RIG_NVMED("mode = \"0666\" dma_quota_mib = %u args = { %s }");
 
 static struct rig rig;
 

@@ -24,27 +24,20 @@ static unsigned char *shadow;
 
 static int steps; /* connection to the driver under test */
 
-static const char config[] = "driver \"nvmed\" {\n"
-			     "	class = 0x01\n"
-			     "	subclass = 0x08\n"
-			     "	interface = 0x02\n"
-			     "	command = \"nvmed\"\n"
-			     "	service = \"nvme\"\n"
-			     "}\n"
-			     "driver \"edu\" {\n"
-			     "	vendor = 0x1234\n"
-			     "	device = 0x11e8\n"
-			     "	command = \"%s\"\n"
-			     "	service = \"edu\"\n"
-			     "	args = { \"driver\", \"edu\" }\n"
-			     "}\n"
-			     "driver \"stepper\" {\n"
-			     "	vendor = 0x8086\n"
-			     "	device = 0x5845\n"
-			     "	command = \"%s\"\n"
-			     "	service = \"nvmesteps\"\n"
-			     "	args = { \"driver\", \"nvme\" }\n"
-			     "}\n";
+static const char config[] = RIG_NVMED("") "driver \"edu\" {\n"
+					   "	vendor = 0x1234\n"
+					   "	device = 0x11e8\n"
+					   "	command = \"%s\"\n"
+					   "	service = \"edu\"\n"
+					   "	args = { \"driver\", \"edu\" }\n"
+					   "}\n"
+					   "driver \"stepper\" {\n"
+					   "	vendor = 0x8086\n"
+					   "	device = 0x5845\n"
+					   "	command = \"%s\"\n"
+					   "	service = \"nvmesteps\"\n"
+					   "	args = { \"driver\", \"nvme\" }\n"
+					   "}\n";
 
 /* ---- step by step ---- */
 

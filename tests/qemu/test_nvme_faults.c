@@ -24,20 +24,14 @@
  * in a slot. */
 static struct rig rig;
 
-static const char config[] = "driver \"nvmed\" {\n"
-			     "	class = 0x01\n"
-			     "	subclass = 0x08\n"
-			     "	interface = 0x02\n"
-			     "	command = \"nvmed\"\n"
-			     "	service = \"nvme\"\n"
-			     "}\n"
-			     "driver \"nvmed-impatient\" {\n" /* use-intel-id=on */
-			     "	vendor = 0x8086\n"
-			     "	device = 0x5845\n"
-			     "	command = \"nvmed\"\n"
-			     "	args = { \"--timeout\", \"2\" }\n"
-			     "	service = \"nvme\"\n"
-			     "}\n";
+/* The impatient one is for those with use-intel-id=on. */
+static const char config[] = RIG_NVMED("") "driver \"nvmed-impatient\" {\n"
+					   "	vendor = 0x8086\n"
+					   "	device = 0x5845\n"
+					   "	command = \"nvmed\"\n"
+					   "	args = { \"--timeout\", \"2\" }\n"
+					   "	service = \"nvme\"\n"
+					   "}\n";
 
 /* One byte in a second: nothing that begins now ends, until it is let go or drained. */
 static bool freeze(bool frozen)

@@ -384,31 +384,6 @@ static uint32_t number(const char *name, uint32_t usual)
 	return text && *text ? (uint32_t)strtoul(text, NULL, 0) : usual;
 }
 
-static int start(void)
-{
-	int ret = rig_create(&rig, 600);
-
-	if (!ret)
-		ret = rig_image(&rig, "a", DISK_BYTES, 1, &model_a);
-	if (!ret)
-		ret = rig_image(&rig, "b", DISK_BYTES, 2, &model_b);
-	if (ret)
-		return ret;
-	rig_arg(&rig, "-drive");
-	rig_arg(&rig, "file=@/a.img,if=none,id=a,format=raw");
-	rig_arg(&rig, "-drive");
-	rig_arg(&rig, "file=@/b.img,if=none,id=b,format=raw,discard=unmap");
-	rig_arg(&rig, "-device");
-	rig_arg(&rig, "nvme,id=n,serial=serial1");
-	rig_arg(&rig, "-device");
-	rig_arg(&rig,
-		"nvme-ns,drive=a,bus=n,nsid=1,logical_block_size=512,physical_block_size=512");
-	rig_arg(&rig, "-device");
-	rig_arg(&rig,
-		"nvme-ns,drive=b,bus=n,nsid=2,logical_block_size=4096,physical_block_size=4096");
-	return rig_start(&rig, NULL);
-}
-
 static CU_TestInfo tests[] = {
 	{"blocks of 512", test_512},
 	{"blocks of 4096", test_4096},
@@ -422,12 +397,13 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret;
+	int started, ret;
 
 	seed = state = number("SEED", 20201);
 	ops = number("OPS", 1024);
 	printf("SEED=%u OPS=%u\n", seed, ops);
-	ret = rig_main(&rig, start(), suites);
+	started = rig_two_namespaces(&rig, 600, DISK_BYTES, &model_a, &model_b);
+	ret = rig_main(&rig, started, suites);
 	free(model_a);
 	free(model_b);
 	return ret;

@@ -2,9 +2,7 @@
 /* nvmed dies under load, and its client goes on as if nothing had been. */
 #include <CUnit/CUnit.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "client.h"
@@ -18,25 +16,9 @@
 #define POOL_BYTES (64u << 20)
 
 static struct rig rig;
-static unsigned char *shadow;
 static struct client c;
 
-static const char config[] = "driver \"nvmed\" {\n"
-			     "	class = 0x01\n"
-			     "	subclass = 0x08\n"
-			     "	interface = 0x02\n"
-			     "	command = \"nvmed\"\n"
-			     "	service = \"nvme\"\n"
-			     "	restart_limit = 20\n"
-			     "}\n";
-
-static void kill_driver(void)
-{
-	int64_t pid = rig_number(&rig, "drivers", "nvmed", "pid");
-
-	CU_ASSERT_TRUE_FATAL(pid > 1);
-	CU_ASSERT_EQUAL(kill((pid_t)pid, SIGKILL), 0);
-}
+static const char config[] = RIG_NVMED("restart_limit = 20");
 
 static int open_client(void)
 {
@@ -78,7 +60,7 @@ static unsigned transfer(bool write, uint64_t buffer, unsigned count, unsigned k
 			send_piece(sent++, write, buffer);
 		wrong += client_reap(&c, &i) != (int)PIECE || i >= PIECES;
 		if (kills && got % BETWEEN == BETWEEN / 2) {
-			kill_driver();
+			rig_kill_driver(&rig, "nvmed");
 			kills--;
 		}
 	}
@@ -106,7 +88,7 @@ static void test_killed_under_load(void)
 
 static void test_killed_while_idle(void)
 {
-	kill_driver();
+	rig_kill_driver(&rig, "nvmed");
 	CU_ASSERT_EQUAL(client_read(&c, 0, 4096, 0), 4096);
 	CU_ASSERT_EQUAL(pcidipc_consumer_error(c.consumer), 0);
 }
@@ -131,7 +113,7 @@ static void test_pcidctl(void)
 	fill_random(&seed, c.base, bytes);
 	CU_ASSERT_EQUAL(fwrite(c.base, 1, half, to), half);
 	fflush(to);
-	kill_driver();
+	rig_kill_driver(&rig, "nvmed");
 	CU_ASSERT_EQUAL(fwrite(c.base + half, 1, half, to), half);
 	CU_ASSERT_EQUAL(pclose(to), 0);
 	CU_ASSERT_EQUAL(transfer(false, bytes, (unsigned)(bytes / PIECE), 0), 0);
@@ -152,8 +134,5 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret = rig_main(&rig, rig_simple(&rig, 300, config, &shadow), suites);
-
-	free(shadow);
-	return ret;
+	return rig_main(&rig, rig_simple(&rig, 300, config, NULL), suites);
 }

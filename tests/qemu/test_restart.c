@@ -3,8 +3,6 @@
  * acknowledged is lost. */
 #include <CUnit/CUnit.h>
 #include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "client.h"
@@ -17,17 +15,9 @@
 #define LIMIT 8
 
 static struct rig rig;
-static unsigned char *shadow;
 static struct client c;
 
-static const char config[] = "driver \"nvmed\" {\n"
-			     "	class = 0x01\n"
-			     "	subclass = 0x08\n"
-			     "	interface = 0x02\n"
-			     "	command = \"nvmed\"\n"
-			     "	service = \"nvme\"\n"
-			     "	restart_limit = 8\n"
-			     "}\n";
+static const char config[] = RIG_NVMED("restart_limit = 8");
 
 static int64_t driver_number(const char *key)
 {
@@ -37,14 +27,6 @@ static int64_t driver_number(const char *key)
 static bool state_is(const char *state)
 {
 	return rig_text(&rig, "drivers", "nvmed", "state", state);
-}
-
-static void kill_driver(void)
-{
-	int64_t pid = driver_number("pid");
-
-	CU_ASSERT_TRUE_FATAL(pid > 1);
-	CU_ASSERT_EQUAL(kill((pid_t)pid, SIGKILL), 0);
 }
 
 /* ---- a write load that remembers what was acknowledged ---- */
@@ -85,7 +67,7 @@ static int write_until_lost(struct writer *w, unsigned kill_after)
 	while ((res = client_reap(&c, &i)) == (int)PIECE && i < PIECES) {
 		w->acked[i] = 1;
 		if (++w->got == kill_after)
-			kill_driver();
+			rig_kill_driver(&rig, "nvmed");
 		if (w->got > kill_after + 100000 || !send_piece(w))
 			break;
 	}
@@ -145,7 +127,7 @@ static void test_idle(void)
 {
 	int64_t restarts = driver_number("restarts");
 
-	kill_driver();
+	rig_kill_driver(&rig, "nvmed");
 	CU_ASSERT_EQUAL(client_read(&c, 0, 4096, 0), -ENOTCONN);
 	CU_ASSERT_EQUAL_FATAL(pcidipc_consumer_reconnect(c.consumer), 0);
 	CU_ASSERT_EQUAL(client_read(&c, 0, 4096, 0), 4096);
@@ -158,7 +140,7 @@ static void test_newcomer(void)
 	struct client other;
 	int ret;
 
-	kill_driver();
+	rig_kill_driver(&rig, "nvmed");
 	ret = client_open(&other, "nvme0n1", 0, 1u << 20);
 	if (ret == -ENOTCONN || ret == -EPIPE ||
 	    ret == -ECONNRESET) /* it had been accepted by the one that died */
@@ -183,7 +165,7 @@ static void test_limit(void)
 	unsigned kills = 0;
 
 	for (; kills < 2 * LIMIT && !state_is("failed"); kills++) {
-		kill_driver();
+		rig_kill_driver(&rig, "nvmed");
 		CU_ASSERT_TRUE_FATAL(RIG_UNTIL(!state_is("running")));
 		CU_ASSERT_TRUE_FATAL(RIG_UNTIL(running_or_failed()));
 	}
@@ -221,8 +203,5 @@ static CU_SuiteInfo suites[] = {
 
 int main(void)
 {
-	int ret = rig_main(&rig, rig_simple(&rig, 300, config, &shadow), suites);
-
-	free(shadow);
-	return ret;
+	return rig_main(&rig, rig_simple(&rig, 300, config, NULL), suites);
 }

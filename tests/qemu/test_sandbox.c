@@ -37,13 +37,7 @@ static const char config[] = "driver \"ill\" {\n"
 			     "	args = { \"driver\" }\n"
 			     "	restart_limit = 0\n"
 			     "	sandbox = \"%s\"\n"
-			     "}\n"
-			     "driver \"nvmed\" {\n"
-			     "	class = 0x01\n"
-			     "	subclass = 0x08\n"
-			     "	command = \"nvmed\"\n"
-			     "	service = \"nvme\"\n"
-			     "}\n";
+			     "}\n" RIG_NVMED("");
 
 static struct rig rig;
 static unsigned char *shadow;
