@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fakeproducer.h"
 
+#include <CUnit/CUnit.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -124,4 +125,16 @@ void fake_await_client_end(struct fake *f)
 		else
 			poll(&p, 1, -1);
 	}
+}
+
+int fake_ask(struct pcidipc_consumer *c)
+{
+	struct pcidipc_pool *pool;
+	uint16_t index;
+	int ret;
+
+	CU_ASSERT_EQUAL_FATAL(pcidipc_pool_create(2 << 20, 0, &pool), 0);
+	ret = pcidipc_consumer_attach_pool(c, pool, &index);
+	pcidipc_pool_destroy(pool);
+	return ret;
 }

@@ -7,6 +7,7 @@
 #define FAKEPRODUCER_H
 
 #include <pcidipc/channel.h>
+#include <pcidipc/consumer.h>
 #include <pcidipc/ring.h>
 
 struct fake {
@@ -34,6 +35,9 @@ void fake_complete(struct fake *f, uint64_t user_data, int res);
 void fake_forge(struct fake *f, uint64_t user_data, int res);
 /* Until the client has published so many SQEs on this ring. */
 void fake_await_published(struct fake *f, uint32_t n);
+
+/* The client's side: ask it something over the channel, which is to attach a pool. The answer. */
+int fake_ask(struct pcidipc_consumer *c);
 
 /* Until the client, which is the parent, sleeps in the kernel. */
 void fake_await_client_asleep(void);

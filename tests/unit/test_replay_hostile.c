@@ -233,6 +233,22 @@ static void expect_refused(void (*produce)(struct fake *f),
 	victim_close(&v);
 }
 
+/* The producer takes `n` requests, and dies. */
+static void die_with(struct fake *f, struct io_uring_sqe *sqes, unsigned n)
+{
+	fake_connect(f, 8, 16);
+	fake_take(f, sqes, n);
+	fake_die(f);
+}
+
+/* And its successor is given what its SQ has room for. */
+static void succeed(struct fake *f, struct io_uring_sqe *sqes, unsigned n)
+{
+	die_with(f, sqes, n);
+	fake_connect(f, 8, 16);
+	fake_await_published(f, 8);
+}
+
 /* ---- successors that cannot do it ---- */
 
 static void produce_smaller_one(struct fake *f)
@@ -260,9 +276,7 @@ static void produce_silent_one(struct fake *f)
 {
 	struct io_uring_sqe sqe;
 
-	fake_connect(f, 8, 16);
-	fake_take(f, &sqe, 1);
-	fake_die(f);
+	die_with(f, &sqe, 1);
 	fake_accept(f, 8, 16);
 	unlink(path);
 }
@@ -293,9 +307,7 @@ static void produce_mortal_one(struct fake *f)
 	struct pcidipc_packet wish;
 	struct io_uring_sqe sqe;
 
-	fake_connect(f, 8, 16);
-	fake_take(f, &sqe, 1);
-	fake_die(f);
+	die_with(f, &sqe, 1);
 	fake_accept(f, 8, 16);
 	fake_await_message(f, &wish);
 	fake_die(f);
@@ -325,11 +337,7 @@ static void produce_early_one(struct fake *f)
 {
 	struct io_uring_sqe sqes[14];
 
-	fake_connect(f, 8, 16);
-	fake_take(f, sqes, 14);
-	fake_die(f);
-	fake_connect(f, 8, 16);
-	fake_await_published(f, 8);
+	succeed(f, sqes, 14);
 	for (unsigned i = 8; i < 14; i++)
 		fake_forge(f, sqes[i].user_data, 0);
 	be_the_last(f);
@@ -355,11 +363,7 @@ static void produce_foreign_one(struct fake *f)
 {
 	struct io_uring_sqe sqes[14];
 
-	fake_connect(f, 8, 16);
-	fake_take(f, sqes, 14);
-	fake_die(f);
-	fake_connect(f, 8, 16);
-	fake_await_published(f, 8);
+	succeed(f, sqes, 14);
 	fake_forge(f, 3, 77); /* the program's own user_data, which no producer was told */
 	be_the_last(f);
 }
@@ -373,11 +377,7 @@ static void produce_wild_one(struct fake *f)
 {
 	struct io_uring_sqe sqes[14];
 
-	fake_connect(f, 8, 16);
-	fake_take(f, sqes, 14);
-	fake_die(f);
-	fake_connect(f, 8, 16);
-	fake_await_published(f, 8);
+	succeed(f, sqes, 14);
 	pcidipc_store_release(&f->ring.map.shared->cq_tail, 1000);
 	be_the_last(f);
 }
@@ -509,18 +509,6 @@ static void produce_interrupted(struct fake *f)
 	serve(f, 7);
 }
 
-static int attach_new_pool(struct victim *v)
-{
-	struct pcidipc_pool *pool;
-	uint16_t index;
-	int ret;
-
-	CU_ASSERT_EQUAL_FATAL(pcidipc_pool_create(2 << 20, 0, &pool), 0);
-	ret = pcidipc_consumer_attach_pool(v->c, pool, &index);
-	pcidipc_pool_destroy(pool);
-	return ret;
-}
-
 /* What was handed out and never submitted when the connection ended is not made again later. */
 static void test_never_submitted(void)
 {
@@ -530,7 +518,7 @@ static void test_never_submitted(void)
 
 	victim_open(&v, produce_interrupted, &usual);
 	queue_nops(&v, 1, 0);
-	CU_ASSERT_EQUAL(attach_new_pool(&v), -ENOTCONN);
+	CU_ASSERT_EQUAL(fake_ask(v.c), -ENOTCONN);
 	CU_ASSERT_EQUAL(pcidipc_submit(v.c), -ENOTCONN);
 	CU_ASSERT_EQUAL(pcidipc_next_cqe(v.c, &cqe), -ENOTCONN);
 	move_service(false);
@@ -545,7 +533,6 @@ static void test_never_submitted(void)
 
 static void produce_gladly(struct fake *f)
 {
-
 	fake_connect(f, 8, 16);
 	serve(f, 0);
 }
