@@ -170,11 +170,6 @@ static bool is_qemu(const struct controller *c)
 	return info->vendor == 0x1b36 && info->device == 0x000d;
 }
 
-bool controller_reaches(const struct controller *c, uint64_t iova, uint64_t bytes)
-{
-	return c->hcc & HCC_AC64 || (iova <= UINT32_MAX && bytes <= (1ull << 32) - iova);
-}
-
 static int map_function(struct controller *c)
 {
 	int ret = pcidipc_pci_map(c->pci, 0, &c->bar);
@@ -185,12 +180,9 @@ static int map_function(struct controller *c)
 		ret = pcidipc_pci_enable(c->pci, true, true);
 	if (!ret)
 		ret = read_parameters(c);
-	if (!ret)
-		ret = pcidipc_dma_create(c->pci, DMA_BYTES, &c->dma);
-	if (!ret && !controller_reaches(c, c->dma.iova, DMA_BYTES))
-		return refuse(c, "it reaches 32 bits of address, but its memory is at",
-			      c->dma.iova);
-	return ret;
+	if (!ret && !(c->hcc & HCC_AC64)) /* our memory and that of clients is to lie below */
+		ret = pcidipc_pci_dma_bits(c->pci, 32);
+	return ret ? ret : pcidipc_dma_create(c->pci, DMA_BYTES, &c->dma);
 }
 
 static void program(struct controller *c)

@@ -238,31 +238,6 @@ static void close_session(struct pcidipc_session *session)
 	request_session_close(session);
 }
 
-static int pool_attach(struct pcidipc_session *session, struct pcidipc_pool_view *pool)
-{
-	struct controller *c = interface_of(session)->device->controller;
-	int ret = pcidipc_pci_pool_attach(c->pci, pool);
-
-	if (ret || controller_reaches(c, pool->iova, pool->bytes))
-		return ret;
-	pcidipc_warn("%s: a pool at %#llx: it reaches 32 bits of address", c->address,
-		     (unsigned long long)pool->iova);
-	pcidipc_pci_pool_detach(c->pci, pool);
-	return -ERANGE;
-}
-
-static int pool_map(struct pcidipc_session *session, struct pcidipc_pool_view *pool,
-		    uint64_t offset, uint64_t bytes)
-{
-	return pcidipc_pci_pool_map(interface_of(session)->device->controller->pci, pool, offset,
-				    bytes);
-}
-
-static void pool_detach(struct pcidipc_session *session, struct pcidipc_pool_view *pool)
-{
-	pcidipc_pci_pool_detach(interface_of(session)->device->controller->pci, pool);
-}
-
 static void fill_scheme(struct interface *in)
 {
 	in->scheme = (struct pcidipc_scheme){
@@ -278,14 +253,12 @@ static void fill_scheme(struct interface *in)
 		.request_bytes = request_bytes(),
 		.session_bytes = sizeof(void *),
 		.driver = in,
+		.pci = in->device->controller->pci,
 		.open = open_session,
 		.request = request,
 		.flush = flush,
 		.cancel = request_cancel,
 		.close = close_session,
-		.pool_attach = pool_attach,
-		.pool_map = pool_map,
-		.pool_detach = pool_detach,
 	};
 	pcidipc_list_init(&in->scheme.sessions);
 }

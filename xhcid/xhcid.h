@@ -226,8 +226,6 @@ void controller_stop(struct controller *c);
 /* The controller is gone: end everything with -ENODEV, stop the loop with `code`. */
 void controller_lost(struct controller *c, int code);
 uint32_t controller_status(struct controller *c);
-/* Can it address that? Some have 32 bits for it. */
-bool controller_reaches(const struct controller *c, uint64_t iova, uint64_t bytes);
 static inline void controller_write64(struct controller *c, uint64_t at, uint64_t value)
 {
 	pcidipc_write32(&c->bar, at, (uint32_t)value);

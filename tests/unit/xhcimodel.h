@@ -24,7 +24,6 @@
 #define MODEL_EXT 0x1800u
 #define MODEL_RT 0x2000u
 #define MODEL_DB 0x3000u
-#define MODEL_CLIENT 0x700000000000ull /* where a client's pool lies */
 #define MODEL_CLIENT_BYTES (8u << 20)
 #define MODEL_HUB_PORTS 4u
 
@@ -57,7 +56,8 @@ static struct model {
 	unsigned segment, index; /* of the next event */
 	bool cycle;
 	struct model_slot slot[256];
-	uint64_t iova; /* of xhcid's own memory */
+	uint64_t iova;	      /* of xhcid's own memory */
+	uint64_t client_iova; /* of a client's pool */
 	uint8_t *memory, *client;
 
 	/* what it does wrong */
@@ -86,15 +86,16 @@ static struct model {
 	int irq;
 } m;
 
-/* Memory as the controller reaches it; what lies nowhere is counted. */
+/* Memory as the controller reaches it; what lies nowhere, or too high for it, is counted. */
 static void *model_at(uint64_t iova, uint64_t bytes)
 {
 	static uint8_t nowhere[1 << 17];
+	bool reached = m.cap[4] & HCC_AC64 || !(iova >> 32);
 
-	if (iova >= m.iova && iova - m.iova + bytes <= DMA_BYTES)
+	if (reached && iova >= m.iova && iova - m.iova + bytes <= DMA_BYTES)
 		return m.memory + (iova - m.iova);
-	if (iova >= MODEL_CLIENT && iova - MODEL_CLIENT + bytes <= MODEL_CLIENT_BYTES)
-		return m.client + (iova - MODEL_CLIENT);
+	if (reached && iova >= m.client_iova && iova - m.client_iova + bytes <= MODEL_CLIENT_BYTES)
+		return m.client + (iova - m.client_iova);
 	m.wild++;
 	memset(nowhere, 0, 64);
 	return nowhere;

@@ -90,6 +90,17 @@ void pcidipc_pci_unmask(struct pcidipc_pci *pci, unsigned vector)
 	m.pending = false;
 }
 
+/* As pcid does it: before the first pool, and from then on all pools lie below. */
+int pcidipc_pci_dma_bits(struct pcidipc_pci *pci, unsigned bits)
+{
+	(void)pci;
+	if (m.memory)
+		return -EBUSY;
+	m.iova &= (1ull << bits) - 1;
+	m.client_iova &= (1ull << bits) - 1;
+	return 0;
+}
+
 int pcidipc_dma_create(struct pcidipc_pci *pci, uint64_t bytes, struct pcidipc_dma *dma)
 {
 	int ret = pcidipc_pool_create(bytes, 0, &dma->pool);
@@ -98,24 +109,6 @@ int pcidipc_dma_create(struct pcidipc_pci *pci, uint64_t bytes, struct pcidipc_d
 	dma->iova = m.iova;
 	m.memory = (uint8_t *)pcidipc_pool_base(dma->pool);
 	return ret;
-}
-
-int pcidipc_pci_pool_attach(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool)
-{
-	(void)pci;
-	pool->iova = MODEL_CLIENT;
-	return 0;
-}
-
-int pcidipc_pci_pool_map(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool, uint64_t offset,
-			 uint64_t bytes)
-{
-	return (void)pci, (void)pool, (void)offset, (void)bytes, 0;
-}
-
-void pcidipc_pci_pool_detach(struct pcidipc_pci *pci, struct pcidipc_pool_view *pool)
-{
-	(void)pci, (void)pool;
 }
 
 int pcidipc_pci_announce(struct pcidipc_pci *pci, const struct pcidipc_child *child)
@@ -174,7 +167,7 @@ int pcidipc_request_reach(struct pcidipc_request *rq, uint32_t index, uint64_t o
 	(void)rq;
 	if (index)
 		return -ENXIO;
-	*iova = MODEL_CLIENT + offset;
+	*iova = m.client_iova + offset;
 	return offset + bytes <= MODEL_CLIENT_BYTES ? 0 : -EFAULT;
 }
 
@@ -295,6 +288,7 @@ static void begin(void)
 	m.pagesize = 1;
 	m.cycle = true;
 	m.iova = 0x240000000;
+	m.client_iova = 0x700090000000;
 	m.irq = -1;
 	m.client = mmap(NULL, MODEL_CLIENT_BYTES, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
