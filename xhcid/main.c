@@ -38,7 +38,7 @@ static void stop(struct pcidipc_driver *driver)
 	if (c->dead)
 		return;
 	c->stopping = true;
-	service_remove(c);
+	pcidipc_pci_serve_end(&c->scheme);
 	ports_stop(c);
 	controller_stop(c);
 	pcidipc_loop_stop(driver->loop, 0);

@@ -260,7 +260,6 @@ static void fill_scheme(struct interface *in)
 		.cancel = request_cancel,
 		.close = close_session,
 	};
-	pcidipc_list_init(&in->scheme.sessions);
 }
 
 /* ---- announcing ---- */

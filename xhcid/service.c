@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The service usb/xhciN: what is plugged in where, and what moves, for people who want to see. */
 #include <errno.h>
+#include <pcidipc/driver.h>
 #include <pcidipc/log.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "xhcid.h"
 
-#define ADMIN 1u
 #define MAX_ENTRIES 64
 
 static struct controller *controller_of(struct pcidipc_session *session)
@@ -114,7 +114,7 @@ static int peek(struct pcidipc_request *rq, struct controller *c)
 static int request(struct pcidipc_request *rq)
 {
 	struct controller *c = controller_of(rq->session);
-	bool admin = pcidipc_session_flags(rq->session) & ADMIN;
+	bool admin = pcidipc_session_flags(rq->session) & PCIDIPC_SESSION_ADMIN;
 
 	if (rq->sqe.opcode != IORING_OP_URING_CMD)
 		return -EOPNOTSUPP;
@@ -148,10 +148,11 @@ static void close_session(struct pcidipc_session *session)
 	capture_session_close(controller_of(session), session);
 }
 
-static void fill_scheme(struct controller *c)
+int service_publish(struct controller *c)
 {
+	int ret;
+
 	c->scheme = (struct pcidipc_scheme){
-		.name = c->service.name,
 		.interface = RINGABI_INTERFACE_USB,
 		.ring_features = RINGABI_RING_CQE32,
 		.flags = PCIDIPC_SCHEME_MAP_POOLS,
@@ -163,32 +164,8 @@ static void fill_scheme(struct controller *c)
 		.cancel = cancel,
 		.close = close_session,
 	};
-	pcidipc_list_init(&c->scheme.sessions);
-}
-
-int service_publish(struct controller *c)
-{
-	int ret = pcidipc_pci_publish(c->pci, "usb", "", &c->service);
-
-	if (!ret) {
-		fill_scheme(c);
-		ret = pcidipc_listen(c->loop, &c->scheme, c->service.listen_fd, 0, &c->listener);
-	}
-	if (!ret)
-		ret = pcidipc_listen(c->loop, &c->scheme, c->service.admin_fd, ADMIN,
-				     &c->admin_listener);
+	ret = pcidipc_pci_serve(c->pci, "usb", "", &c->scheme);
 	if (ret)
 		pcidipc_warn("%s: its service cannot be published: %s", c->address, strerror(-ret));
 	return ret;
-}
-
-void service_remove(struct controller *c)
-{
-	if (c->listener)
-		pcidipc_listener_close(c->listener);
-	if (c->admin_listener)
-		pcidipc_listener_close(c->admin_listener);
-	if (c->listener)
-		pcidipc_scheme_end_sessions(&c->scheme);
-	c->listener = c->admin_listener = NULL;
 }

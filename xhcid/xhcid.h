@@ -204,9 +204,7 @@ struct controller {
 	bool watching, slowly, looking;
 	bool starved; /* an endpoint waits for a task to serve it */
 
-	struct pcidipc_service service; /* for people: what there is */
-	struct pcidipc_scheme scheme;
-	struct pcidipc_listener *listener, *admin_listener;
+	struct pcidipc_scheme scheme; /* for people: what there is */
 	struct capture capture;
 	bool capturing;
 
@@ -360,7 +358,6 @@ void interface_adopt(struct controller *c, uint32_t child, int channel);
 
 /* service.c: usb/xhciN, for people */
 int service_publish(struct controller *c); /* task */
-void service_remove(struct controller *c); /* task */
 /* The descriptor that `value` of RINGABI_USB_DESCRIPTOR names, or NULL. */
 const uint8_t *find_descriptor(const struct descriptors *d, uint32_t value, size_t *bytes);
 unsigned shown_speed(uint8_t speed);

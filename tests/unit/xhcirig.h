@@ -4,6 +4,7 @@
 #ifndef XHCIRIG_H
 #define XHCIRIG_H
 
+#include <pcidipc/driver.h>
 #include <pcidipc/log.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -26,21 +27,10 @@ int pcidipc_pci_map(struct pcidipc_pci *pci, unsigned region, struct pcidipc_mmi
 }
 
 /* What xhcid publishes for people is not what is tested here. */
-int pcidipc_pci_publish(struct pcidipc_pci *pci, const char *kind, const char *suffix,
-			struct pcidipc_service *service)
+int pcidipc_pci_serve(struct pcidipc_pci *pci, const char *kind, const char *suffix,
+		      struct pcidipc_scheme *scheme)
 {
-	return (void)pci, (void)kind, (void)suffix, (void)service, -EOPNOTSUPP;
-}
-
-int pcidipc_listen(struct pcidipc_loop *loop, struct pcidipc_scheme *scheme, int fd,
-		   uint32_t session_flags, struct pcidipc_listener **listener)
-{
-	return (void)loop, (void)scheme, (void)fd, (void)session_flags, (void)listener, -EOPNOTSUPP;
-}
-
-void pcidipc_listener_close(struct pcidipc_listener *listener)
-{
-	(void)listener;
+	return (void)pci, (void)kind, (void)suffix, (void)scheme, -EOPNOTSUPP;
 }
 
 uint32_t pcidipc_session_flags(const struct pcidipc_session *session)
