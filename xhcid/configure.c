@@ -110,7 +110,7 @@ static void undo(struct device *dev, struct change *change)
 {
 	for (unsigned i = 2; i < MAX_DCI; i++) {
 		if (change->add & 1u << i && change->unknown)
-			endpoint_abandon(dev->endpoints[i]);
+			endpoint_keep(dev->endpoints[i]);
 		else if (change->add & 1u << i)
 			endpoint_destroy(dev->endpoints[i]);
 		if ((change->add | change->drop) & 1u << i)

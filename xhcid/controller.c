@@ -236,9 +236,8 @@ int controller_start(struct controller *c)
 
 void controller_stop(struct controller *c)
 {
-	if (c->dead)
-		return;
-	halt(c);
+	if (c->dead || !halt(c))
+		devices_free_kept(c);
 }
 
 void controller_lost(struct controller *c, int code)

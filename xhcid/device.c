@@ -11,6 +11,86 @@
 #define WAIT_NS 1000000u
 #define SET_ADDRESS_NS 2000000u /* USB 2.0, 9.2.6.3 */
 
+/* ---- letting go ---- */
+
+static void free_device(struct device *dev)
+{
+	for (unsigned i = 1; i < MAX_DCI; i++)
+		if (dev->endpoints[i])
+			endpoint_destroy(dev->endpoints[i]);
+	while (dev->kept) {
+		struct endpoint *ep = dev->kept;
+
+		dev->kept = ep->next;
+		endpoint_destroy(ep);
+	}
+	if (dev->output)
+		pcidipc_buf_free(dev->output);
+	if (dev->input)
+		pcidipc_buf_free(dev->input);
+	hub_free(dev);
+	descriptors_free(&dev->descriptors);
+	free(dev->interfaces);
+	free(dev);
+}
+
+/* True: the controller knows nothing of it any more, or cannot do anything. */
+static bool disable_slot(struct device *dev)
+{
+	struct controller *c = dev->controller;
+	uint32_t control = TRB_TYPE(TRB_DISABLE_SLOT) | TRB_SLOT(dev->slot);
+	int ret = c->dead ? CC_SUCCESS : command_run(c, 0, 0, control, NULL);
+
+	if (c->slots[dev->slot] == dev)
+		c->slots[dev->slot] = NULL;
+	if (!c->dead && ret != CC_SUCCESS && ret != CC_SLOT_NOT_ENABLED) {
+		command_report(c, "Disable Slot", control, ret);
+		return false;
+	}
+	context_set_slot(dev, 0);
+	return true;
+}
+
+static void free_kept(struct controller *c, unsigned slot)
+{
+	struct device *dev = c->kept[slot];
+
+	c->kept[slot] = NULL;
+	if (dev)
+		free_device(dev);
+}
+
+void devices_free_kept(struct controller *c)
+{
+	for (unsigned slot = 1; slot <= MAX_SLOTS; slot++)
+		free_kept(c, slot);
+}
+
+/* Before another slot is asked for, with the enumeration's lock: for the sake of memory and slots,
+ * of which there may be few. One that gives no answer takes long. */
+static void ask_for_kept(struct controller *c)
+{
+	for (unsigned slot = 1; slot <= MAX_SLOTS; slot++)
+		if (c->kept[slot]) {
+			if (!disable_slot(c->kept[slot]))
+				return;
+			free_kept(c, slot);
+		}
+}
+
+/* With what it keeps there is nothing left to work with, and nobody who would lose anything. */
+static bool keeps_all(const struct controller *c)
+{
+	bool any = false;
+
+	for (unsigned slot = 1; slot <= MAX_SLOTS; slot++) {
+		if (c->slots[slot])
+			return false;
+		any |= c->kept[slot] != NULL;
+	}
+	return any;
+}
+
 /* ---- making ---- */
 
 static void place(struct device *dev, struct port *port)
@@ -68,6 +148,7 @@ static int enable_slot(struct device *dev)
 			     dev->path, slot, c->nslots);
 		return -EPROTO;
 	}
+	free_kept(c, slot); /* so it has let go of that */
 	dev->slot = slot;
 	c->slots[slot] = dev;
 	context_set_slot(dev, pcidipc_dma_iova(&c->dma, dev->output));
@@ -117,9 +198,12 @@ int device_create(struct port *port, uint8_t speed, struct device **out)
 	dev->port = port;
 	dev->speed = speed;
 	place(dev, port);
+	ask_for_kept(dev->controller);
 	ret = make_memory(dev);
 	if (!ret)
 		ret = enable_slot(dev);
+	if ((ret == -ENOMEM || ret == -ENOSPC) && keeps_all(dev->controller))
+		controller_lost(dev->controller, 1); /* its reset makes it let go */
 	if (!ret)
 		ret = device_address(dev);
 	if (ret)
@@ -131,50 +215,17 @@ int device_create(struct port *port, uint8_t speed, struct device **out)
 
 /* ---- its end ---- */
 
-static void free_device(struct device *dev)
-{
-	for (unsigned i = 1; i < MAX_DCI; i++)
-		if (dev->endpoints[i])
-			endpoint_destroy(dev->endpoints[i]);
-	if (dev->output)
-		pcidipc_buf_free(dev->output);
-	if (dev->input)
-		pcidipc_buf_free(dev->input);
-	hub_free(dev);
-	descriptors_free(&dev->descriptors);
-	free(dev->interfaces);
-	free(dev);
-}
-
-/* It has not let go of the slot: contexts and rings stay its own until it is reset. */
-static void abandon(struct device *dev)
-{
-	pcidipc_warn("%s: %s: slot %u stays with the controller", dev->controller->address,
-		     dev->path, dev->slot);
-	for (unsigned i = 1; i < MAX_DCI; i++)
-		if (dev->endpoints[i])
-			endpoint_abandon(dev->endpoints[i]);
-	memset(dev->endpoints, 0, sizeof(dev->endpoints));
-	dev->output = dev->input = NULL;
-}
-
-static void disable_slot(struct device *dev)
+/* What it has not let go of stays its own: contexts and rings. */
+static void give_back_slot(struct device *dev)
 {
 	struct controller *c = dev->controller;
-	uint32_t control = TRB_TYPE(TRB_DISABLE_SLOT) | TRB_SLOT(dev->slot);
-	int ret = CC_SUCCESS;
 
-	if (!dev->slot)
-		return;
-	if (!c->dead)
-		ret = command_run(c, 0, 0, control, NULL);
-	c->slots[dev->slot] = NULL;
-	if (c->dead || ret == CC_SUCCESS || ret == CC_SLOT_NOT_ENABLED) {
-		context_set_slot(dev, 0);
+	if (!dev->slot || disable_slot(dev)) {
+		free_device(dev);
 		return;
 	}
-	command_report(c, "Disable Slot", control, ret);
-	abandon(dev);
+	pcidipc_warn("%s: %s: slot %u stays with the controller", c->address, dev->path, dev->slot);
+	c->kept[dev->slot] = dev;
 }
 
 /* The lock: an endpoint must not go meanwhile. */
@@ -196,8 +247,7 @@ void device_destroy(struct device *dev)
 	interfaces_remove(dev);
 	while (dev->tasks)
 		pcidipc_task_sleep(WAIT_NS);
-	disable_slot(dev);
-	free_device(dev);
+	give_back_slot(dev);
 }
 
 void device_fail(struct device *dev)

@@ -57,17 +57,21 @@ void endpoint_reset_rings(struct endpoint *ep)
 	ep->toggle_clean = true;
 }
 
+static size_t ring_bytes(const struct endpoint *ep)
+{
+	return (size_t)rings(ep) * ep->entries * TRB_BYTES;
+}
+
 /* Streams take much, and other devices need some too. */
 static bool within_budget(const struct endpoint *ep)
 {
-	size_t bytes = (size_t)rings(ep) * ep->entries * TRB_BYTES;
+	size_t bytes = ring_bytes(ep);
 
-	for (unsigned i = 1; i < MAX_DCI; i++) {
-		const struct endpoint *other = ep->device->endpoints[i];
-
-		if (other)
-			bytes += (size_t)rings(other) * other->entries * TRB_BYTES;
-	}
+	for (unsigned i = 1; i < MAX_DCI; i++)
+		if (ep->device->endpoints[i])
+			bytes += ring_bytes(ep->device->endpoints[i]);
+	for (const struct endpoint *kept = ep->device->kept; kept; kept = kept->next)
+		bytes += ring_bytes(kept);
 	if (bytes <= DEVICE_RING_BYTES)
 		return true;
 	pcidipc_log_ratelimited(PCIDIPC_WARNING,
@@ -138,11 +142,16 @@ static void forget_doorbells(struct endpoint *ep)
 		}
 }
 
-void endpoint_destroy(struct endpoint *ep)
+static void retire(struct endpoint *ep)
 {
 	while (ep->spawned || ep->serving)
 		pcidipc_task_sleep(WAIT_NS);
 	forget_doorbells(ep);
+}
+
+void endpoint_destroy(struct endpoint *ep)
+{
+	retire(ep);
 	if (ep->rings)
 		pcidipc_buf_free(ep->rings);
 	if (ep->contexts)
@@ -151,10 +160,11 @@ void endpoint_destroy(struct endpoint *ep)
 	free(ep);
 }
 
-void endpoint_abandon(struct endpoint *ep)
+void endpoint_keep(struct endpoint *ep)
 {
-	ep->rings = ep->contexts = NULL;
-	endpoint_destroy(ep);
+	retire(ep);
+	ep->next = ep->device->kept;
+	ep->device->kept = ep;
 }
 
 uint64_t endpoint_dequeue(const struct endpoint *ep)

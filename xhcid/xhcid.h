@@ -63,6 +63,7 @@ struct stream {
 };
 
 struct endpoint {
+	struct endpoint *next; /* of those that are kept */
 	struct device *device;
 	struct interface *owner; /* NULL: xhcid's own */
 	struct endpoint_info info;
@@ -128,6 +129,7 @@ struct device {
 	struct pcidipc_task_mutex configure_lock;
 	struct pcidipc_task_mutex performing; /* one at a time that changes it, of all interfaces */
 	struct endpoint *endpoints[MAX_DCI];
+	struct endpoint *kept; /* what else of them the controller may know */
 	struct descriptors descriptors;
 	struct interface *interfaces;
 	unsigned ninterfaces;
@@ -187,6 +189,7 @@ struct controller {
 	struct event_ring events;
 
 	struct device *slots[MAX_SLOTS + 1];
+	struct device *kept[MAX_SLOTS + 1]; /* gone, but it has not let go of their slots */
 	struct port ports[MAX_PORTS + 1];
 	struct stream *to_ring, *to_ring_last; /* doorbells; the last one, if there is a first */
 	struct pcidipc_task_mutex enumeration; /* one device without an address at a time */
@@ -273,8 +276,8 @@ int endpoint_create(struct device *dev, uint8_t dci, const struct endpoint_info 
 		    unsigned streams, struct endpoint **ep);
 /* The controller must not know it any more. */
 void endpoint_destroy(struct endpoint *ep);
-/* It may: what it reads and writes stays its own until it is reset. */
-void endpoint_abandon(struct endpoint *ep);
+/* It may: what it reads and writes stays its own until it lets go of the device. */
+void endpoint_keep(struct endpoint *ep);
 /* As new: after the controller has forgotten it. Nothing may be in flight. */
 void endpoint_reset_rings(struct endpoint *ep);
 /* The address that its context names (xHCI 1.2, 6.2.3). */
@@ -333,6 +336,8 @@ int device_create(struct port *port, uint8_t speed, struct device **dev);
 /* Everything that uses it ends; it is freed. */
 void device_destroy(struct device *dev);
 int device_address(struct device *dev);
+/* Free what was kept of devices: the controller must have stopped. */
+void devices_free_kept(struct controller *c);
 /* RINGABI_USB_RESET_DEVICE */
 int device_reset(struct device *dev);
 /* End it without the controller, which is dead. */

@@ -281,8 +281,35 @@ static void test_budget(void)
 	finish();
 }
 
+/* Whether the controller took an endpoint is not known: its rings are kept, within the device's
+ * budget, until the controller has let go of the device. */
+static void test_kept_rings(void)
+{
+	const struct ringabi_usb_arg arg = {.streams = 8};
+	struct interface *in = begin_streams(8);
+	struct asked a;
+	unsigned tries = 0;
+
+	do {
+		m.hold_command = TRB_CONFIGURE_ENDPOINT; /* until it is aborted */
+		submit(in, &a, RINGABI_USB_CONFIGURE, &arg, 0);
+	} while (finish_asked(&a) == -ETIMEDOUT && ++tries < 100);
+	CU_ASSERT_EQUAL(a.res, -ENOSPC);
+	CU_ASSERT_TRUE(memory_used() < 6u << 20);
+	m.hold_command = 0;
+	model_unplug(1);
+	UNTIL(!c->ports[1].busy && !c->slots[1]);
+	model_plug(2, SPEED_SUPER);
+	UNTIL(m.announced == 2 && !c->ports[2].busy);
+	model_unplug(2);
+	UNTIL(!c->ports[2].busy && !c->slots[1]);
+	CU_ASSERT_TRUE(memory_used() < 1u << 20);
+	finish();
+}
+
 static CU_TestInfo tests[] = {
 	{"streams", test_streams},
+	{"endpoints that the controller may have taken", test_kept_rings},
 	{"a stream that is stopped", test_stop_stream},
 	{"a stream that stalls", test_stall_stream},
 	{"what a driver may ask", test_allowed},

@@ -485,6 +485,98 @@ static void test_not_let_go(void)
 	CU_ASSERT_TRUE(before > 0);
 }
 
+static void pull(unsigned port)
+{
+	unsigned children = m.gone_children;
+
+	model_unplug(port);
+	UNTIL(!c->ports[port].busy && m.gone_children > children);
+}
+
+static void plug_again(unsigned port)
+{
+	unsigned announced = m.announced;
+
+	model_plug(port, SPEED_SUPER);
+	UNTIL(m.announced > announced && !c->ports[port].busy);
+}
+
+/* It is asked again for what it kept, and that is used again. */
+static void test_lets_go_later(void)
+{
+	uint64_t before;
+
+	begin();
+	CU_ASSERT_EQUAL_FATAL(start(), 0);
+	before = memory_used();
+	for (unsigned i = 1; i <= 3; i++) {
+		plug_again(1);
+		CU_ASSERT_TRUE(c->slots[1] && !m.slot[2].enabled);
+		m.hold_command = TRB_DISABLE_SLOT; /* until it is aborted */
+		pull(1);
+		CU_ASSERT_EQUAL(m.aborts, i);
+		CU_ASSERT_TRUE(m.slot[1].enabled && !c->slots[1]);
+		CU_ASSERT_TRUE(memory_used() > before);
+	}
+	m.hold_command = TRB_DISABLE_SLOT; /* not even when it is asked again */
+	plug_again(1);
+	CU_ASSERT_EQUAL(m.aborts, 4);
+	CU_ASSERT_TRUE(m.slot[1].enabled && c->slots[2]);
+	CU_ASSERT_EQUAL(perform(&c->slots[2]->interfaces[0], RINGABI_USB_CONFIGURE, 0), 0);
+	CU_ASSERT_TRUE(works(&c->slots[2]->interfaces[0]));
+	pull(1);
+	plug_again(1);
+	CU_ASSERT_TRUE(c->slots[1] && !m.slot[2].enabled);
+	pull(1);
+	CU_ASSERT_EQUAL(memory_used(), before);
+	finish();
+}
+
+/* It says that it keeps the slot, and gives it to the next device all the same. */
+static void test_let_go_secretly(void)
+{
+	uint64_t before, with_one;
+
+	begin();
+	CU_ASSERT_EQUAL_FATAL(start(), 0);
+	before = memory_used();
+	plug_again(1);
+	with_one = memory_used();
+	m.answer[TRB_DISABLE_SLOT] = CC_TRB;
+	pull(1);
+	m.slot[1].enabled = false;
+	plug_again(1);
+	CU_ASSERT_TRUE(c->slots[1] != NULL);
+	CU_ASSERT_EQUAL(memory_used(), with_one);
+	m.answer[TRB_DISABLE_SLOT] = 0;
+	plug_again(2); /* the first one's slot is not asked for again: it is another's now */
+	CU_ASSERT_TRUE(m.slot[1].enabled && c->slots[2]);
+	pull(2);
+	pull(1);
+	CU_ASSERT_EQUAL(memory_used(), before);
+	finish();
+}
+
+/* No slot is left but those that it keeps: with nobody there to lose anything it is reset. */
+static void test_keeps_all(void)
+{
+	begin();
+	CU_ASSERT_EQUAL_FATAL(start(), 0);
+	plug_again(1);
+	plug_again(2);
+	m.answer[TRB_DISABLE_SLOT] = CC_TRB;
+	m.answer[TRB_ENABLE_SLOT] = CC_NO_SLOTS;
+	pull(1);
+	model_plug(1, SPEED_SUPER);
+	UNTIL(c->ports[1].given_up && !c->ports[1].busy);
+	CU_ASSERT_TRUE(!c->dead && c->slots[2]);
+	pull(2);
+	model_plug(2, SPEED_SUPER);
+	UNTIL(c->dead && !c->ports[2].busy);
+	CU_ASSERT_TRUE(!m.master);
+	finish();
+}
+
 /* While a device is being enumerated: a control transfer without end. */
 static void test_gone_early(void)
 {
@@ -519,6 +611,9 @@ static CU_TestInfo tests[] = {
 	{"gone", test_gone},
 	{"gone, and nothing has a limit", test_gone_quietly},
 	{"a slot that it does not let go of", test_not_let_go},
+	{"a slot that it lets go of later", test_lets_go_later},
+	{"a slot that it has let go of without a word", test_let_go_secretly},
+	{"slots that it does not let go of, and no others", test_keeps_all},
 	{"gone while a device is enumerated", test_gone_early},
 	CU_TEST_INFO_NULL,
 };

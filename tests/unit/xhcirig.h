@@ -328,6 +328,15 @@ static inline struct device *device_at(unsigned slot)
 	return c->slots[slot];
 }
 
+/* Of xhcid's own memory. */
+static inline uint64_t memory_used(void)
+{
+	struct pcidipc_pool_stats stats;
+
+	pcidipc_pool_stats(c->dma.pool, &stats);
+	return stats.used_bytes;
+}
+
 /* A stick on a root port, configured. */
 static inline struct interface *stick_at(unsigned port, unsigned speed)
 {
