@@ -62,7 +62,8 @@ run_machine()
 		cp "$share/$test"/*.img "$share/"
 	done
 	sed "s|SHARE/|$share/|g" "$share/$1/args" >"$share/args"
-	LIMIT=700 BOOT_LIMIT=3000 GUEST_MIB=4096 GUEST_SHARE=$share GUEST_NAME=$1 tests/guest/run.sh "$@"
+	LIMIT=700 BOOT_LIMIT=3000 GUEST_MIB=4096 GUEST_SHARE=$share GUEST_NAME=$1 GUEST_THREADS=multi \
+		tests/guest/run.sh "$@"
 }
 
 rm -rf "$recorded"

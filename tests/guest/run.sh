@@ -5,7 +5,7 @@
 # Variables: B=build  KERNELS="6.1"  LIMIT=300 (seconds of a test)  BOOT_LIMIT=1500 (of all of them)
 #   GUEST_IOMMU: interrupt remapping is "on", or "off"; empty: there is no IOMMU
 #   GUEST_DEVICES: empty: there are none
-#   GUEST_SHARE, GUEST_ROOT, GUEST_NAME, GUEST_MIB: set by the other scripts
+#   GUEST_SHARE, GUEST_ROOT, GUEST_NAME, GUEST_MIB, GUEST_THREADS: set by the other scripts
 set -eu
 cd "$(dirname "$0")/../.."
 B=${B:-build}
@@ -58,10 +58,11 @@ wired_monitor()
 
 # One thread emulates both CPUs. With one for each, QEMU 7.2 lets one CPU's access to a register go astray while the other
 # enables or disables a BAR, as drivers that start at the same time do: now and then the guest's HPET was found switched off
-# (a configuration register of 0), and with it all of the guest's time stood still.
+# (a configuration register of 0), and with it all of the guest's time stood still. GUEST_THREADS=multi: where drivers start
+# one after another, and two processes that spin for each other would keep each other from a CPU.
 boot()
 {
-	timeout -k 5 "${BOOT_LIMIT:-1500}" qemu-system-x86_64 -machine q35 -accel tcg,thread=single -cpu max -smp 2 -m "${GUEST_MIB:-1536}" \
+	timeout -k 5 "${BOOT_LIMIT:-1500}" qemu-system-x86_64 -machine q35 -accel tcg,thread=${GUEST_THREADS:-single} -cpu max -smp 2 -m "${GUEST_MIB:-1536}" \
 		-nodefaults -display none -no-reboot $(devices) \
 		-kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
 		-append "console=ttyS0 panic=-1 oops=panic intel_iommu=on no_timer_check quiet loglevel=4 guest.tests=$(echo $tests |
