@@ -23,8 +23,8 @@
 #define MAX_REQUEST 4096
 #define MAX_CLIENTS 32
 #define MAX_DEPTH 8 /* of nested JSON */
-#define END_POLL_NS 1000000u
-#define KILL_NS 1000000000ull
+/* For a process to end: its children's time, its own, and some for it to be killed. */
+#define END_NS (2 * PCID_STOP_NS + 1000000000ull)
 
 struct client {
 	struct pcidipc_list link; /* oldest activity first */
@@ -96,25 +96,11 @@ static struct json_object *do_show(struct pcid *pcid, const char *where)
 	return success(pcid_report_function(pcid, f));
 }
 
-/* Until that process is gone, or its time to end is over: its children's, its own, and some for it
- * to be killed. The driver's record may go meanwhile. */
-static void await_end(struct pcid *pcid, const char *where, pid_t pid)
-{
-	for (uint64_t ns = 0; ns < 2 * PCID_STOP_NS + KILL_NS; ns += END_POLL_NS) {
-		struct pcid_driver *d = pcid_find_driver(pcid, where);
-
-		if (!d || d->pid != pid || d->exited)
-			return;
-		pcidipc_task_sleep(END_POLL_NS);
-	}
-}
-
 /* Who asks next finds the new process: the old one has ended when this is answered. */
 static struct json_object *do_restart(struct pcid *pcid, const char *where)
 {
 	struct pcid_driver *d = where ? pcid_find_driver(pcid, where) : NULL;
 	struct json_object *result;
-	pid_t pid;
 
 	if (!where)
 		return failure(-EINVAL, "\"restart\" needs a \"function\"");
@@ -125,9 +111,8 @@ static struct json_object *do_restart(struct pcid *pcid, const char *where)
 	result = json_object_new_object();
 	json_object_object_add(result, "function", json_object_new_string(d->where));
 	json_object_object_add(result, "driver", json_object_new_string(d->stanza->name));
-	pid = d->pid;
 	pcid_driver_stop(d, PCID_STOP_RESTART);
-	await_end(pcid, where, pid);
+	pcid_driver_await_exit(d, END_NS);
 	return success(result);
 }
 

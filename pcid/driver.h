@@ -90,7 +90,7 @@ struct pcid_driver {
 	bool claimed, quiet, exited, session_lost, settled;
 	bool refused;		     /* the bus does not give the function out */
 	bool let_go;		     /* released after its device was to leave */
-	struct pcid_waiter *waiters; /* for its exit */
+	struct pcidipc_list waiters; /* tasks, for its exit */
 	struct pcidipc_task_mutex quieting;
 	pid_t pid; /* 0: no process */
 	int pidfd;
@@ -142,6 +142,9 @@ void pcid_driver_stop(struct pcid_driver *d, enum pcid_stop why);
 void pcid_driver_kill(struct pcid_driver *d);
 /* Something that the supervisor waits for has changed. */
 void pcid_driver_wake(struct pcid_driver *d);
+/* Until its process has ended, which its pidfd tells: 0, also when it has none. -ETIMEDOUT: `ns`
+ * are over, and it has not. The record may be gone after 0. Task. */
+int pcid_driver_await_exit(struct pcid_driver *d, uint64_t ns);
 /* Until the process is gone and the function stopped: no DMA from then on. Task. */
 void pcid_driver_quiesce(struct pcid_driver *d);
 /* It has published a service. */

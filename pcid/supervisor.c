@@ -27,11 +27,9 @@
 #define LAST_WORDS_NS 1000000000u /* from a hang-up to the exit, so that its status is known */
 #define SETTLE_NS 50000000u	  /* after a service: more may follow at once */
 
-/* Somebody who waits for the process's exit; on its own stack. */
-struct pcid_waiter {
-	struct pcid_waiter *next;
-	struct pcid_driver *driver;
-	struct pcidipc_timer patience;
+/* A task that waits for the process's exit; on its own stack. */
+struct waiter {
+	struct pcidipc_list link;
 	struct pcidipc_completion gone;
 };
 
@@ -136,9 +134,10 @@ static void exited(struct pcidipc_watch *watch, unsigned events)
 	d->pidfd = -1;
 	d->pid = 0;
 	d->exited = true;
-	for (struct pcid_waiter *w = d->waiters; w; w = w->next)
+	pcidipc_list_for_each_safe(w, after, &d->waiters, struct waiter, link) {
+		pcidipc_list_remove(&w->link); /* the driver's record may go before it is resumed */
 		pcidipc_post(&w->gone, 0);
-	d->waiters = NULL;
+	}
 	pcid_driver_wake(d);
 }
 
@@ -148,22 +147,17 @@ static void kill_process(struct pcid_driver *d)
 		kill(d->pid, SIGKILL);
 }
 
-static void patience_over(struct pcidipc_timer *timer)
+int pcid_driver_await_exit(struct pcid_driver *d, uint64_t ns)
 {
-	kill_process(pcidipc_container_of(timer, struct pcid_waiter, patience)->driver);
-}
-
-/* Until the process is gone; it is killed after `ns`. */
-static void await_exit(struct pcid_driver *d, uint64_t ns)
-{
-	struct pcid_waiter w = {.driver = d, .next = d->waiters};
+	struct waiter w = {0};
+	int ret;
 
 	if (!d->pid)
-		return;
-	d->waiters = &w;
-	pcidipc_timer_set(d->pcid->loop, &w.patience, ns, patience_over);
-	pcidipc_await(&w.gone);
-	pcidipc_timer_cancel(&w.patience);
+		return 0;
+	pcidipc_list_append(&d->waiters, &w.link);
+	ret = pcidipc_await_for(&w.gone, ns);
+	pcidipc_list_remove(&w.link);
+	return ret;
 }
 
 /* A function without reset: no DMA at least. */
@@ -183,7 +177,8 @@ static void stop_function(struct pcid_driver *d)
 
 void pcid_driver_quiesce(struct pcid_driver *d)
 {
-	await_exit(d, LAST_WORDS_NS);
+	while (pcid_driver_await_exit(d, LAST_WORDS_NS))
+		kill_process(d);
 	pcidipc_task_lock(&d->quieting);
 	if (!d->quiet) {
 		d->quiet = true; /* before: nothing of what it left may follow the reset */
@@ -341,8 +336,8 @@ static void stop_process(struct pcid_driver *d)
 
 	d->state = PCID_STOPPING;
 	/* Whoever only restarts still has their devices: they end in order. */
-	pcid_children_remove(d, d->stop == PCID_STOP_REMOVED ? PCID_STOP_REMOVED
-							     : PCID_STOP_SHUTDOWN);
+	pcid_children_remove(d,
+			     d->stop == PCID_STOP_REMOVED ? PCID_STOP_REMOVED : PCID_STOP_SHUTDOWN);
 	deadline = now(d) + PCID_STOP_NS;
 	while (d->nchildren_alive && !d->exited && now(d) < deadline)
 		nap(d, deadline - now(d));
@@ -578,6 +573,7 @@ int pcid_driver_start(struct pcid *pcid, struct pcid_stanza *stanza, struct pcid
 	d->parent = parent;
 	d->child = child;
 	d->pidfd = -1;
+	pcidipc_list_init(&d->waiters);
 	pcidipc_list_init(&d->pools);
 	pcidipc_list_init(&d->services);
 	pcidipc_list_init(&d->children);

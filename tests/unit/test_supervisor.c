@@ -12,12 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core_rig.h"
 #include "harness.h"
 
 #define MS 1000000u
+#define HOUR_NS (3600 * 1000ull * MS)
 #define LIFE "camERdr" /* claim; attach, map, Enable; Reset, detach, release */
 
 static struct core_rig rig;
@@ -87,6 +89,22 @@ static void again(struct core_rig *r, void *arg)
 {
 	(void)arg;
 	pcid_driver_stop(r->fake->f.owner, PCID_STOP_RESTART);
+}
+
+struct wait {
+	bool restart; /* tell it to, first */
+	uint64_t ns;
+	int result;
+};
+
+/* As who asked for a restart waits. */
+static void await_exit(struct core_rig *r, void *arg)
+{
+	struct wait *w = arg;
+
+	if (w->restart)
+		pcid_driver_stop(r->fake->f.owner, PCID_STOP_RESTART);
+	w->result = pcid_driver_await_exit(r->fake->f.owner, w->ns);
 }
 
 static void begin(const char *mode)
@@ -182,6 +200,43 @@ static void test_killed(void)
 	CU_ASSERT_NOT_EQUAL(kill(after.pid, 0), 0); /* it ended with pcid */
 }
 
+/* Whoever waits for a process's end goes on when it has ended, or when the time is over. */
+static void test_awaited(void)
+{
+	struct wait brief = {.restart = true, .ns = MS}, patient = {.ns = HOUR_NS};
+	struct look before, after;
+	siginfo_t info;
+
+	begin("--stay");
+	await_state(PCID_RUNNING, &before);
+	kill(before.pid, SIGSTOP);
+	CU_ASSERT_EQUAL(waitid(P_PID, (id_t)before.pid, &info, WSTOPPED), 0);
+	core_rig_call_task(&rig, await_exit, &brief);
+	CU_ASSERT_EQUAL(brief.result, -ETIMEDOUT);
+	CU_ASSERT_EQUAL(kill(before.pid, SIGCONT), 0);
+	core_rig_call_task(&rig, await_exit, &patient);
+	CU_ASSERT_EQUAL(patient.result, 0);
+	CU_ASSERT_NOT_EQUAL(kill(before.pid, 0), 0);
+	await_state(PCID_RUNNING, &after);
+	CU_ASSERT_EQUAL(after.restarts, 1);
+	CU_ASSERT_EQUAL(after.failures, 0);
+	CU_ASSERT_STRING_EQUAL(after.last_exit, "exit status 0");
+	core_rig_stop(&rig);
+}
+
+/* There is no process to wait for. */
+static void test_awaited_in_vain(void)
+{
+	struct wait wait = {.ns = HOUR_NS, .result = 1};
+	struct look last;
+
+	begin("--die");
+	await_state(PCID_FAILED, &last);
+	core_rig_call_task(&rig, await_exit, &wait);
+	CU_ASSERT_EQUAL(wait.result, 0);
+	core_rig_stop(&rig);
+}
+
 static void test_not_there(void)
 {
 	struct look l;
@@ -200,6 +255,8 @@ static void test_not_there(void)
 static CU_TestInfo tests[] = {
 	{"dies too often, is given up, is tried again", test_given_up},
 	{"is killed, comes back", test_killed},
+	{"its end is awaited", test_awaited},
+	{"there is no end to await", test_awaited_in_vain},
 	{"is not there", test_not_there},
 	CU_TEST_INFO_NULL,
 };
