@@ -70,16 +70,20 @@ struct table *table_create(const char *const *titles)
 	return table;
 }
 
-void table_cell(struct table *table, const char *format, ...)
+static char *formatted(const char *format, va_list args)
 {
 	char *text;
+
+	return must(vasprintf(&text, format, args) < 0 ? NULL : text);
+}
+
+void table_cell(struct table *table, const char *format, ...)
+{
 	va_list args;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
+	add_cell(table, formatted(format, args));
 	va_end(args);
-	add_cell(table, must(text));
 }
 
 static void print_cell(const struct table *table, size_t index)
@@ -112,13 +116,12 @@ void table_print(struct table *table)
 
 void print_field(const char *name, const char *format, ...)
 {
-	char *text;
 	va_list args;
+	char *text;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
+	text = formatted(format, args);
 	va_end(args);
-	printf("  %-16s %s\n", name, printable(must(text)));
+	printf("  %-16s %s\n", name, printable(text));
 	free(text);
 }
