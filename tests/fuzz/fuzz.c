@@ -81,6 +81,16 @@ void fuzz_run(void)
 		pcidipc_loop_turn(fuzz_loop(), false);
 }
 
+void fuzz_turn(struct fuzz_input *in)
+{
+	unsigned turns = fuzz_u8(in) % 4;
+
+	if (turns == 3)
+		fuzz_run();
+	while (turns--)
+		pcidipc_loop_turn(fuzz_loop(), false);
+}
+
 void fuzz_run_until(bool (*done)(void *arg), void *arg, const char *what)
 {
 	for (int i = 0; i < MOST_TURNS && !done(arg); i++)

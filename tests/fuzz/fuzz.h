@@ -38,6 +38,8 @@ static inline uint8_t fuzz_u8(struct fuzz_input *in)
 struct pcidipc_loop *fuzz_loop(void);
 /* So many turns that what the kernel has to tell was told, and what followed from it is done. */
 void fuzz_run(void);
+/* A step: up to two turns of the loop, or all that fuzz_run has and three. */
+void fuzz_turn(struct fuzz_input *in);
 /* Until `done` says so. A promise was broken when that does not come about: abort with `what`. */
 void fuzz_run_until(bool (*done)(void *arg), void *arg, const char *what);
 /* A promise: abort with a message if it was not kept. */

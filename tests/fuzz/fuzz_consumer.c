@@ -262,16 +262,6 @@ static void step_reap(struct fuzz_input *in)
 	pcidipc_consumer_reap(consumer);
 }
 
-static void step_run(struct fuzz_input *in)
-{
-	unsigned turns = fuzz_u8(in) % 4;
-
-	if (turns == 3)
-		fuzz_run();
-	while (turns--)
-		pcidipc_loop_turn(fuzz_loop(), false);
-}
-
 static void call_task(void *arg)
 {
 	struct io_uring_sqe sqe = {.opcode = IORING_OP_NOP};
@@ -303,8 +293,8 @@ static void step_task(struct fuzz_input *in)
 /* ---- an input ---- */
 
 static void (*const steps[])(struct fuzz_input *) = {
-	step_message, step_answer, step_event, step_scribble, step_cqe, step_hang_up, step_op,
-	step_request, step_submit, step_next,  step_reap,     step_run, step_task,    step_cqe,
+	step_message, step_answer, step_event, step_scribble, step_cqe,	 step_hang_up, step_op,
+	step_request, step_submit, step_next,  step_reap,     fuzz_turn, step_task,    step_cqe,
 };
 
 static int adopt(int end)

@@ -8,9 +8,8 @@
 
 #include "../../pcid/driver.h"
 #include "fakebus.h"
-#include "../unit/rawpeer.h"
+#include "fuzzpeer.h"
 
-static struct rawpeer peer;
 static struct pcid pcid;
 static struct pcid_config configuration = {.user_dma_quota = 96u << 20};
 static struct pcid_stanza stanza = {.name = "fuzz",
@@ -48,24 +47,9 @@ static void step_likely(struct fuzz_input *in)
 	rawpeer_push(&peer, &sqe);
 }
 
-static void step_any(struct fuzz_input *in)
-{
-	struct io_uring_sqe sqe;
-
-	fuzz_copy(in, &sqe, sizeof(sqe));
-	rawpeer_push(&peer, &sqe);
-}
-
 static void step_batch(struct fuzz_input *in)
 {
-	unsigned n = 1 + fuzz_u8(in) % 8;
-	struct io_uring_sqe sqe;
-
-	for (unsigned i = 0; i < n; i++) {
-		likely_sqe(in, &sqe);
-		rawpeer_put(&peer, i, &sqe);
-	}
-	rawpeer_publish(&peer, n);
+	push_batch(in, likely_sqe);
 }
 
 /* What a driver that forwards its clients' pools asks for; cancels too. */
@@ -83,25 +67,6 @@ static void step_common(struct fuzz_input *in)
 	if (what & 0x80)
 		sqe = (struct io_uring_sqe){.opcode = IORING_OP_ASYNC_CANCEL, .addr = what % 8};
 	rawpeer_push(&peer, &sqe);
-}
-
-static void step_run(struct fuzz_input *in)
-{
-	unsigned turns = fuzz_u8(in) % 4;
-
-	if (turns == 3)
-		fuzz_run();
-	while (turns--)
-		pcidipc_loop_turn(fuzz_loop(), false);
-}
-
-static void step_scribble(struct fuzz_input *in)
-{
-	uint8_t which = fuzz_u8(in);
-	int32_t value = (int32_t)fuzz_take(in, 4);
-
-	rawpeer_scribble(&peer, which & 0x7f, which & 0x80,
-			 (uint32_t)(which & 0x80 ? value : value % 64));
 }
 
 static void step_reap(struct fuzz_input *in)
@@ -165,18 +130,9 @@ static void step_raw(struct fuzz_input *in)
 	fuzz_send_raw(peer.channel, in);
 }
 
-static void step_pool(struct fuzz_input *in)
-{
-	uint8_t which = fuzz_u8(in);
-
-	rawpeer_attach_pool(&peer, which >> 4, fuzz_fd(which & 7),
-			    (which & 7) == FUZZ_FD_BIG_POOL ? FUZZ_BIG_POOL_BYTES
-							    : FUZZ_POOL_BYTES);
-}
-
 static void (*const steps[])(struct fuzz_input *) = {
-	step_likely, step_any, step_batch,   step_common,  step_run, step_scribble, step_reap,
-	step_answer, step_bus, step_message, step_vectors, step_raw, step_pool,
+	step_likely, step_any, step_batch,   step_common,  fuzz_turn, step_scribble, step_reap,
+	step_answer, step_bus, step_message, step_vectors, step_raw,  step_pool,
 };
 
 /* ---- an input ---- */

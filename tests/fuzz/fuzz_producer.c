@@ -8,9 +8,7 @@
 #include <unistd.h>
 
 #include "fuzzdisk.h"
-#include "../unit/rawpeer.h"
-
-static struct rawpeer peer;
+#include "fuzzpeer.h"
 
 /* Small numbers often, any number at times: most of what is wrong is wrong by a little. */
 static uint64_t amount(struct fuzz_input *in, uint64_t unit)
@@ -64,27 +62,12 @@ static void likely_sqe(struct fuzz_input *in, struct io_uring_sqe *sqe)
 	}
 }
 
-static void any_sqe(struct fuzz_input *in, struct io_uring_sqe *sqe)
-{
-	fuzz_copy(in, sqe, sizeof(*sqe));
-}
-
 static void read_answers(void)
 {
 	fuzz_expect(rawpeer_read(&peer) != -EPROTO, "what a producer says is of the ABI");
 }
 
 /* ---- steps ---- */
-
-static void step_run(struct fuzz_input *in)
-{
-	unsigned turns = fuzz_u8(in) % 4;
-
-	if (turns == 3)
-		fuzz_run();
-	while (turns--)
-		pcidipc_loop_turn(fuzz_loop(), false);
-}
 
 static void step_likely(struct fuzz_input *in)
 {
@@ -94,34 +77,9 @@ static void step_likely(struct fuzz_input *in)
 	rawpeer_push(&peer, &sqe);
 }
 
-static void step_any(struct fuzz_input *in)
-{
-	struct io_uring_sqe sqe;
-
-	any_sqe(in, &sqe);
-	rawpeer_push(&peer, &sqe);
-}
-
-/* Several at once, as a chain is published. */
 static void step_batch(struct fuzz_input *in)
 {
-	unsigned n = 1 + fuzz_u8(in) % 8;
-	struct io_uring_sqe sqe;
-
-	for (unsigned i = 0; i < n; i++) {
-		likely_sqe(in, &sqe);
-		rawpeer_put(&peer, i, &sqe);
-	}
-	rawpeer_publish(&peer, n);
-}
-
-static void step_scribble(struct fuzz_input *in)
-{
-	uint8_t which = fuzz_u8(in);
-	int32_t value = (int32_t)fuzz_take(in, 4);
-
-	rawpeer_scribble(&peer, which & 0x7f, which & 0x80,
-			 (uint32_t)(which & 0x80 ? value : value % 64));
+	push_batch(in, likely_sqe);
 }
 
 static void step_reap(struct fuzz_input *in)
@@ -161,15 +119,6 @@ static void step_ring(struct fuzz_input *in)
 	read_answers();
 }
 
-static void step_pool(struct fuzz_input *in)
-{
-	uint8_t which = fuzz_u8(in);
-
-	rawpeer_attach_pool(&peer, which >> 4, fuzz_fd(which & 7),
-			    (which & 7) == FUZZ_FD_BIG_POOL ? FUZZ_BIG_POOL_BYTES
-							    : FUZZ_POOL_BYTES);
-}
-
 static void step_message(struct fuzz_input *in)
 {
 	fuzz_send_raw(peer.channel, in);
@@ -202,7 +151,7 @@ static void step_read(struct fuzz_input *in)
 }
 
 static void (*const steps[])(struct fuzz_input *) = {
-	step_run,  step_likely,	  step_any,	   step_batch,	     step_scribble,
+	fuzz_turn, step_likely,	  step_any,	   step_batch,	     step_scribble,
 	step_reap, step_complete, step_driver,	   step_hello,	     step_ring,
 	step_pool, step_message,  step_pool_bytes, step_change_disk, step_read,
 };
