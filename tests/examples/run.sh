@@ -10,8 +10,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/pcid-examples.XXXXXX") || exit 1
 chmod 755 "$dir"
 export PCID_RUNTIME_DIR="$dir/run"
 pcid=
-passed=0
-failed=0
+. tests/count.sh
 
 clean_up()
 {
@@ -23,32 +22,6 @@ clean_up()
 }
 trap clean_up EXIT
 trap 'exit 143' INT TERM HUP
-
-# what, expected, command ...: it must succeed and print just that
-prints()
-{
-	what=$1 expected=$2
-	shift 2
-	if out=$(timeout ${limit:-60} "$@" 2>&1) && [ "$out" = "$expected" ]; then
-		passed=$((passed + 1))
-		return
-	fi
-	failed=$((failed + 1))
-	echo "FAILED: $what: expected \"$expected\", got \"$out\""
-}
-
-fails()
-{
-	what=$1 expected=$2
-	shift 2
-	out=$(timeout 60 "$@" 2>&1)
-	if [ $? -eq 1 ] && [ "$out" = "$expected" ]; then
-		passed=$((passed + 1))
-		return
-	fi
-	failed=$((failed + 1))
-	echo "FAILED: $what: expected \"$expected\", got \"$out\""
-}
 
 # pattern, how many lines have it: what a driver says reaches the log through pcid, and so later than the driver's answer
 await_log()
@@ -184,4 +157,4 @@ fails "a disk that is not there" "disk: No such file or directory" "$B/examples/
 stop_pcid
 
 [ $failed -eq 0 ] || tail -n 30 "$dir/log"
-echo "examples: $passed passed, $failed failed"
+summary examples

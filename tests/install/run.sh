@@ -14,8 +14,7 @@ prefix=$dir/usr
 export PCID_RUNTIME_DIR="$dir/run"
 unset MAKEFLAGS MFLAGS CPPFLAGS CFLAGS LDFLAGS LDLIBS C_INCLUDE_PATH CPATH LIBRARY_PATH LD_LIBRARY_PATH PKG_CONFIG_LIBDIR
 pcid=
-passed=0
-failed=0
+. tests/count.sh
 
 clean_up()
 {
@@ -26,34 +25,6 @@ clean_up()
 }
 trap clean_up EXIT
 trap 'exit 143' INT TERM HUP
-
-# exit status, what it was
-count()
-{
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED: $2"
-	fi
-}
-
-# what, expected, command ...: it must succeed and print just that
-prints()
-{
-	what=$1 expected=$2
-	shift 2
-	out=$(timeout 60 "$@" 2>&1)
-	[ $? -eq 0 ] && [ "$out" = "$expected" ]
-	count $? "$what: expected \"$expected\", got \"$out\""
-}
-
-# what, and a list that must be empty
-none()
-{
-	[ -z "$2" ]
-	count $? "$1: $(echo "$2" | tr '\n' ' ')"
-}
 
 # target, variables ...; ldconfig, which / as DESTDIR prevents, would be this machine's affair
 make_it()
@@ -239,4 +210,4 @@ none "what it leaves when nothing was changed" \
 	"$(find "$prefix" ! -type d; cd "$prefix" && ls -d libexec/pcid include/* share/doc/* etc/* 2>/dev/null)"
 
 [ $failed -eq 0 ] || tail -n 30 "$dir/log"
-echo "install: $passed passed, $failed failed"
+summary install

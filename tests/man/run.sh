@@ -11,26 +11,7 @@ trap 'rm -rf "$dir"' EXIT
 trap 'exit 143' INT TERM HUP
 export LC_ALL=C.UTF-8 MANWIDTH=100
 man=$dir/man
-passed=0
-failed=0
-
-# exit status, what it was
-count()
-{
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED: $2"
-	fi
-}
-
-# what, and a list that must be empty
-none()
-{
-	[ -z "$2" ]
-	count $? "$1: $(echo "$2" | tr '\n' ' ')"
-}
+. tests/count.sh
 
 if ! scripts/manpages.sh "$man" 1.2.3; then
 	echo "FAILED: scripts/manpages.sh"
@@ -139,4 +120,4 @@ none "words of the configuration that pcid.conf.5 does not have" \
 		man -l docs/man/pcid.conf.5 | grep -qw "$word" || echo "$word"
 	done)"
 
-echo "man: $passed passed, $failed failed"
+summary man

@@ -12,8 +12,7 @@ chmod 755 "$dir"
 export PCID_RUNTIME_DIR="$dir/run"
 pcid=
 tracer=
-passed=0
-failed=0
+. tests/count.sh
 
 clean_up()
 {
@@ -24,17 +23,6 @@ clean_up()
 }
 trap clean_up EXIT
 trap 'exit 143' INT TERM HUP
-
-# exit status, what it was
-count()
-{
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED: $2"
-	fi
-}
 
 # "name arguments" of each place: how many arguments, as they stand in the note
 probes_in()
@@ -119,4 +107,4 @@ elif ! timeout -s KILL 60 bpftrace -e "usdt:$lib:pcidipc:irq {} interval:ms:1 {e
 else
 	trace
 fi
-echo "probes: $passed passed, $failed failed"
+summary probes
