@@ -78,6 +78,8 @@ uint64_t pcid_dma_quota(const struct pcid_driver *d)
 {
 	uint64_t user = d->pcid->config->user_dma_quota;
 
+	while (d->parent)
+		d = d->parent;
 	return d->stanza->dma_quota < user ? d->stanza->dma_quota : user;
 }
 

@@ -219,7 +219,7 @@ static int spawn_process(struct pcid_driver *d, int channel, int parent_channel)
 		.args = d->stanza->args,
 		.channel = channel,
 		.parent_channel = parent_channel,
-		.dma_quota = d->function ? pcid_dma_quota(d) : 0,
+		.dma_quota = pcid_dma_quota(d),
 		.uid = d->uid,
 		.gid = d->gid,
 		.sandbox = d->stanza->sandbox,
