@@ -7,6 +7,7 @@
 #include "target.h"
 
 #define POOL_BYTES (1ull << 40) /* addresses: the QEMU bus has 8 TiB, an IOMMU 512 GiB or more */
+#define CONTROLLER_BYTES (64u << 20) /* what the controller's driver has for itself */
 
 /* What pcid lets the controller reach, as it tells us; else what pcid does where it was told
  * nothing. */
@@ -20,12 +21,18 @@ static uint64_t dma_quota(void)
 	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
 }
 
+static uint64_t half_of_quota(void)
+{
+	uint64_t quota = dma_quota();
+	uint64_t half = quota > CONTROLLER_BYTES ? (quota - CONTROLLER_BYTES) / 2 : 0;
+
+	return half > RINGABI_POOL_CHUNK ? half : RINGABI_POOL_CHUNK; /* less is nothing */
+}
+
 void target_limits(struct pcidipc_users *users)
 {
-	uint64_t half = dma_quota() / 2;
-
 	users->max_sessions = MOST_SESSIONS / 2;
 	users->max_pools = RINGABI_MAX_POOLS / 4 * 3;
 	users->max_pool_bytes = POOL_BYTES;
-	users->max_mapped_bytes = half > RINGABI_POOL_CHUNK ? half : RINGABI_POOL_CHUNK;
+	users->max_mapped_bytes = half_of_quota();
 }

@@ -7,20 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "client.h"
-#include "rig.h"
+#include "greedy.h"
 
-#define GREEDY_UID 61234
 #define MIB (1u << 20)
-#define CHUNK (32u * MIB)
 
 static const char config[] = RIG_NVMED("mode = \"0666\" dma_quota_mib = %u args = { %s }");
 
@@ -28,144 +22,33 @@ static struct rig rig;
 
 /* ---- the greedy one ---- */
 
-struct got {
-	int connections, pools, chunks;
-	int errors[3]; /* what each stopped at */
-};
-
-static int touch(struct client *c, uint16_t index, uint64_t chunk)
-{
-	struct io_uring_sqe sqe = {
-		.opcode = IORING_OP_READ_FIXED, .addr = chunk * CHUNK, .len = 4096};
-
-	sqe.buf_index = index;
-	return client_call(c, &sqe);
-}
-
 /* Everything of one kind after the other, from two disks of one controller. */
 static struct got take_all(void)
 {
 	static struct client clients[64];
 	struct got got = {0};
-	struct pcidipc_pool *pool;
-	uint16_t index = 0;
-	int n, res = 0;
+	int n;
 
 	for (n = 0; n < 64; n++) {
-		res = client_open(&clients[n], n % 2 ? "nvme0n2" : "nvme0n1", 0, 4ull * CHUNK);
-		if (res)
+		got.errors[0] = client_open(&clients[n], n % 2 ? "nvme0n2" : "nvme0n1", 0,
+					    4ull * GREEDY_CHUNK);
+		if (got.errors[0])
 			break;
 	}
 	got.connections = n;
-	got.errors[0] = res;
 	if (!n)
 		return got;
-	if (pcidipc_pool_create(64ull * CHUNK, 0, &pool))
-		_exit(4);
-	for (got.pools = 2 * n; /* each has one for answers, too */ got.pools < 2 * n + 8;
-	     got.pools++) {
-		uint16_t last = index;
-
-		res = pcidipc_consumer_attach_pool(clients[0].consumer, pool, &index);
-		if (res) {
-			index = last;
-			break;
-		}
-	}
-	got.errors[1] = res;
-	for (got.chunks = 0; got.chunks < 64; got.chunks++) {
-		res = touch(&clients[0], index, (uint64_t)got.chunks);
-		if (res < 0)
-			break;
-	}
-	got.errors[2] = res;
+	got.pools = 2 * n; /* each has one for answers, too */
+	greedy_pools(&clients[0], &got, 2 * n + 8, 64);
+	greedy_chunks(&clients[0], &got, 64);
 	return got;
-}
-
-static pid_t greedy;
-static int go;
-
-static struct got greedy_start(uid_t uid)
-{
-	struct got got = {0};
-	int told[2], ends[2];
-	char byte;
-
-	CU_ASSERT_FATAL(!pipe(told) && !pipe(ends));
-	fflush(NULL);
-	greedy = fork();
-	if (!greedy) {
-		rig_forget_signals();
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(ends[1]);
-		if (uid && setresuid(uid, uid, uid))
-			_exit(3);
-		got = take_all();
-		if (write(told[1], &got, sizeof(got)) != sizeof(got) || read(ends[0], &byte, 1) < 0)
-			_exit(3);
-		_exit(0);
-	}
-	close(told[1]);
-	close(ends[0]);
-	go = ends[1];
-	CU_ASSERT_EQUAL(read(told[0], &got, sizeof(got)), sizeof(got));
-	close(told[0]);
-	return got;
-}
-
-static void greedy_end(void)
-{
-	int status = -1;
-
-	close(go);
-	CU_ASSERT_EQUAL(waitpid(greedy, &status, 0), greedy);
-	CU_ASSERT_EQUAL(status, 0);
 }
 
 /* ---- tests ---- */
 
-static bool served(const char *disk)
-{
-	struct client c;
-	bool good;
-
-	if (client_open(&c, disk, 0, 2ull * MIB))
-		return false;
-	good = client_read(&c, 0, 4096, 0) == 4096;
-	client_close(&c);
-	return good;
-}
-
-static bool said(const char *what, unsigned limit)
-{
-	char line[160];
-
-	snprintf(line, sizeof(line), "user %u has %u %s", geteuid() ? geteuid() : GREEDY_UID, limit,
-		 what);
-	if (RIG_UNTIL(rig_logged(&rig, line))) /* pcid passes it on a little later */
-		return true;
-	fprintf(stderr, "not in the log: %s\n", line);
-	return false;
-}
-
-static struct got greedy_again(const struct got *first)
-{
-	struct got got;
-
-	/* Its connections of a moment ago may not be gone yet. */
-	for (int i = 0; i < 3000; i++) {
-		got = greedy_start(geteuid() ? 0 : GREEDY_UID);
-		if (!first || !memcmp(&got, first, sizeof(got)))
-			break;
-		greedy_end();
-		rig_pause();
-	}
-	return got;
-}
-
 static void test_options(void)
 {
-	struct got got = greedy_again(NULL), again;
+	struct got got = greedy_start(take_all), again;
 
 	CU_ASSERT_EQUAL(got.connections, 3);
 	CU_ASSERT_EQUAL(got.errors[0], -EDQUOT);
@@ -173,17 +56,20 @@ static void test_options(void)
 	CU_ASSERT_EQUAL(got.errors[1], -EDQUOT);
 	CU_ASSERT_EQUAL(got.chunks, 4);
 	CU_ASSERT_EQUAL(got.errors[2], -EDQUOT);
-	CU_ASSERT_TRUE(said("connections, the limit for one user; one more turned away", 3));
-	CU_ASSERT_TRUE(said("pools, the limit for one user; one more was refused", 7));
-	CU_ASSERT_TRUE(said("MiB mapped for the device and wants 32 more, the limit for one user "
+	CU_ASSERT_TRUE(
+		greedy_said(&rig, "connections, the limit for one user; one more turned away", 3));
+	CU_ASSERT_TRUE(greedy_said(&rig, "pools, the limit for one user; one more was refused", 7));
+	CU_ASSERT_TRUE(
+		greedy_said(&rig,
+			    "MiB mapped for the device and wants 32 more, the limit for one user "
 			    "is 128",
 			    128));
 	if (geteuid())
 		fprintf(stderr, "not root: NOT TESTED that another user is served\n");
 	else
-		CU_ASSERT_TRUE(served("nvme0n1") && served("nvme0n2"));
+		CU_ASSERT_TRUE(greedy_served("nvme0n1") && greedy_served("nvme0n2"));
 	greedy_end();
-	again = greedy_again(&got); /* all of it comes back */
+	again = greedy_again(take_all, &got); /* all of it comes back */
 	CU_ASSERT_EQUAL(memcmp(&again, &got, sizeof(got)), 0);
 	greedy_end();
 }
@@ -191,13 +77,13 @@ static void test_options(void)
 /* Nothing is said: half of what pcid lets the device reach, less what nvmed has itself. */
 static void test_default(void)
 {
-	struct got got = greedy_again(NULL);
+	struct got got = greedy_start(take_all);
 
 	CU_ASSERT_EQUAL(got.connections, 64);
 	CU_ASSERT_EQUAL(got.chunks, (256 - 64) / 2 / 32);
 	CU_ASSERT_EQUAL(got.errors[2], -EDQUOT);
 	if (!geteuid())
-		CU_ASSERT_TRUE(served("nvme0n1") && served("nvme0n2"));
+		CU_ASSERT_TRUE(greedy_served("nvme0n1") && greedy_served("nvme0n2"));
 	greedy_end();
 }
 
