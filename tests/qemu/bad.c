@@ -9,18 +9,20 @@
 #include "client.h"
 #include "irqdriver.h"
 #include "procfs.h"
+#include "usbrig.h"
 
 struct rig bad_rig;
 unsigned char *bad_shadow;
 char bad_socket_path[RIG_PATH];
 static pid_t honest;
 static volatile uint32_t *progress;
+static const char *disk = "nvme0n1", *disk_driver = "nvmed";
 static struct usage idle;
 static unsigned idle_reached;
 
 int bad_begin(void)
 {
-	struct work work = {.disk = "nvme0n1",
+	struct work work = {.disk = disk,
 			    .first = 32u << 20,
 			    .bytes = 16u << 20,
 			    .depth = 4,
@@ -47,7 +49,7 @@ void bad_all_is_well(void)
 
 	CU_ASSERT_TRUE(RIG_UNTIL(*progress > seen + 2));
 	CU_ASSERT_EQUAL(waitpid(honest, NULL, WNOHANG), 0);
-	CU_ASSERT_EQUAL(rig_number(&bad_rig, "drivers", "nvmed", "restarts"), 0);
+	CU_ASSERT_EQUAL(rig_number(&bad_rig, "drivers", disk_driver, "restarts"), 0);
 }
 
 void bad_nothing_left(void)
@@ -68,17 +70,30 @@ static const char config[] = RIG_NVMED("") "driver \"edu\" {\n"
 					   "	%s\n"
 					   "}\n";
 
-static int start(const struct bad_driver *driver)
+static int create(void)
 {
-	bool inside = *driver->arg == '@';
-	char text[4096 + RIG_PATH + sizeof(config)];
 	int ret = rig_create(&bad_rig, 600);
 
 	/* Whether malloc gives memory back is a matter of chance, of a megabyte or more: here it
 	 * never does, and what has grown since the first time is a leak. */
 	setenv("MALLOC_TRIM_THRESHOLD_", "1073741824", 1);
-	if (!ret)
-		ret = rig_image(&bad_rig, "a", RIG_SIMPLE_BYTES, 1, &bad_shadow);
+	return ret ? ret : rig_image(&bad_rig, "a", RIG_SIMPLE_BYTES, 1, &bad_shadow);
+}
+
+static int started(void)
+{
+	snprintf(bad_socket_path, sizeof(bad_socket_path), "%s/disk/%s", bad_rig.run, disk);
+	rig_usage(&bad_rig, &idle);
+	idle_reached = rig_pools(&bad_rig);
+	return idle_reached ? 0 : -1;
+}
+
+static int start(const struct bad_driver *driver)
+{
+	bool inside = *driver->arg == '@';
+	char text[4096 + RIG_PATH + sizeof(config)];
+	int ret = create();
+
 	if (ret)
 		return ret;
 	rig_nvme(&bad_rig, "a");
@@ -87,12 +102,33 @@ static int start(const struct bad_driver *driver)
 	snprintf(text, sizeof(text), config, rig_self(), inside ? bad_rig.dir : "",
 		 driver->arg + inside, driver->options);
 	ret = rig_start(&bad_rig, text);
+	return ret ? ret : started();
+}
+
+static int start_usb(void)
+{
+	int ret = create();
+
 	if (ret)
 		return ret;
-	snprintf(bad_socket_path, sizeof(bad_socket_path), "%s/disk/nvme0n1", bad_rig.run);
-	rig_usage(&bad_rig, &idle);
-	idle_reached = rig_pools(&bad_rig);
-	return idle_reached ? 0 : -1;
+	usb_controller(&bad_rig);
+	usb_drive(&bad_rig, "a", "");
+	usb_adapter(&bad_rig, "usb-uas", "u", "1");
+	usb_unit(&bad_rig, "u", "scsi-hd", 0, "a", "");
+	ret = rig_start(&bad_rig, usb_config);
+	disk = "usb0";
+	disk_driver = "usbscsid";
+	if (!ret && !RIG_UNTIL(rig_logged(&bad_rig, "serves disk/usb0")))
+		ret = -ENOENT;
+	return ret ? ret : started();
+}
+
+int bad_main_usb(CU_SuiteInfo *suites)
+{
+	int ret = rig_main(&bad_rig, start_usb(), suites);
+
+	free(bad_shadow);
+	return ret;
 }
 
 int bad_main(int argc, char **argv, CU_SuiteInfo *suites)

@@ -12,8 +12,8 @@
 #include "rig.h"
 
 extern struct rig bad_rig;
-extern unsigned char *bad_shadow;      /* of nvme0n1 as it was at the start */
-extern char bad_socket_path[RIG_PATH]; /* of nvme0n1 */
+extern unsigned char *bad_shadow;      /* of the disk as it was at the start */
+extern char bad_socket_path[RIG_PATH]; /* of the disk */
 
 /* A suite's begin and end: the honest client. */
 int bad_begin(void);
@@ -23,8 +23,8 @@ void bad_all_is_well(void);
 /* A test: the daemons hold what they held at the start. */
 void bad_nothing_left(void);
 /*
- * The program: run the suites on a rig with the disk and an edu device, whose driver does what it
- * is told; pcid starts it as that driver.
+ * The program: run the suites on a rig with the disk nvme0n1 and an edu device, whose driver does
+ * what it is told; pcid starts it as that driver.
  */
 int bad_main(int argc, char **argv, CU_SuiteInfo *suites);
 /* The same with another driver of edu: with this argument ("@" at its start stands for the rig's
@@ -34,6 +34,8 @@ struct bad_driver {
 	const char *arg, *options;
 };
 int bad_main_with(int argc, char **argv, CU_SuiteInfo *suites, const struct bad_driver *driver);
+/* On a rig with a USB stick, and no edu device. */
+int bad_main_usb(CU_SuiteInfo *suites);
 
 /*
  * It is refused with this error, and the log says why. Messages of one kind are limited to ten a

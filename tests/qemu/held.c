@@ -10,18 +10,20 @@
 #define GROWTH_KIB 768 /* what allocators keep */
 #define GROWTH_MAPS 16
 
-static const char *const names[HELD] = {"pcid", "QEMU", "nvmed"};
+static const char *const names[HELD] = {"pcid", "QEMU", "nvmed", "xhcid", "usbscsid"};
 
 void held_count(struct rig *rig, struct held *held)
 {
 	struct daemons d = rig_daemons(rig);
-	const pid_t pids[HELD] = {d.pcid, d.qemu,
-				  (pid_t)rig_number(rig, "drivers", "nvmed", "pid")};
+	pid_t pids[HELD] = {d.pcid, d.qemu};
 
 	memset(held, 0, sizeof(*held));
-	for (unsigned i = 0; i < HELD; i++)
+	for (unsigned i = 0; i < HELD; i++) {
+		if (i >= 2)
+			pids[i] = (pid_t)rig_number(rig, "drivers", names[i], "pid");
 		if (pids[i] > 0)
 			leaks_count(pids[i], &held->of[i]);
+	}
 	held->pools = rig_pools(rig);
 }
 

@@ -8,9 +8,10 @@
 
 #include "rig.h"
 
-#define HELD 3
+#define HELD 5
 
-/* pcid, its QEMU, nvmed: descriptors, mappings, memory; and how many pools devices reach. */
+/* pcid, its QEMU, and drivers of disks, those that there are: descriptors, mappings, memory; and
+ * how many pools devices reach. */
 struct held {
 	struct leaks of[HELD];
 	unsigned pools;
