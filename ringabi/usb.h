@@ -4,10 +4,11 @@
  * IORING_OP_URING_CMD on a ring with RINGABI_RING_CQE32. (addr, len, buf_index) is the data
  * buffer where there is one. A transfer's res is the number of bytes moved. Errors: -EPIPE
  * (stall; the endpoint is halted until CLEAR_HALT), -EOVERFLOW (babble), -EPROTO (transaction
- * errors), -ETIMEDOUT, -ECANCELED, -ENODEV (the device is gone), -ENOENT (no such endpoint or
- * stream), -EFAULT and -ENXIO (buffer), -EINVAL, -EPERM (belongs to another interface), -EBUSY
- * (an endpoint of another setting has that number), -ENOSPC (bandwidth, or memory for rings),
- * -ENOMEM, -EIO. A time limit counts from when the transfer gets onto the hardware's ring.
+ * errors), -EBADMSG (not what was expected), -ETIMEDOUT, -ECANCELED, -ENODEV (the device is gone),
+ * -ENOENT (no such endpoint or stream), -EFAULT and -ENXIO (buffer), -EINVAL, -EPERM (belongs to
+ * another interface), -EBUSY (an endpoint of another setting has that number), -ENOSPC (bandwidth,
+ * or memory for rings), -ENOMEM, -EIO. A time limit counts from when the transfer gets onto the
+ * hardware's ring.
  */
 #ifndef RINGABI_USB_H
 #define RINGABI_USB_H
@@ -54,6 +55,15 @@
 #define RINGABI_USB_SHORT_NOT_OK (1u << 0) /* a short packet gives -EREMOTEIO */
 #define RINGABI_USB_ZERO_PACKET (1u << 1)  /* end an OUT transfer with a zero-length packet */
 #define RINGABI_USB_SG (1u << 2)	   /* addr = offset of len struct ringabi_usb_segment */
+/*
+ * From the device only, and not with SG: what comes is expected to be the len bytes, 1 to
+ * RINGABI_USB_MAX_EXPECTED, at addr + RINGABI_USB_MAX_EXPECTED of the same pool, read when the
+ * request begins. Anything else, fewer bytes too, is in the buffer all the same and gives -EBADMSG
+ * with big_cqe[0] = bytes moved: so a chain goes on only if the device has answered what is known
+ * beforehand.
+ */
+#define RINGABI_USB_EXPECT (1u << 3)
+#define RINGABI_USB_MAX_EXPECTED 16u
 
 /*
  * CLEAR_HALT: CLEAR_FEATURE(ENDPOINT_HALT) and the host side's reset, together. When an endpoint

@@ -8,6 +8,9 @@
 
 #include "xhcid.h"
 
+#define KNOWN_FLAGS \
+	(RINGABI_USB_SHORT_NOT_OK | RINGABI_USB_ZERO_PACKET | RINGABI_USB_SG | RINGABI_USB_EXPECT)
+
 /* The pieces of a transfer that has several; kept by the session for the next one. */
 struct pieces {
 	struct pieces *next;
@@ -28,6 +31,8 @@ struct transfer {
 	uint16_t nsegments, count;
 	bool short_not_ok, zero_packet, control, parked, scattered;
 	bool canceled; /* if it has no transfer */
+	bool expects;
+	uint8_t expected[RINGABI_USB_MAX_EXPECTED];
 };
 
 uint32_t request_bytes(void)
@@ -136,6 +141,16 @@ static void watch_start(struct transfer *t)
 		watch(t, 'S', 0);
 }
 
+static bool as_expected(struct pcidipc_request *rq, int res)
+{
+	const struct transfer *t = transfer_of(rq);
+	void *came;
+
+	return (uint32_t)res == t->bytes &&
+	       !pcidipc_request_map(rq, rq->sqe.buf_index, rq->sqe.addr, t->bytes, &came) &&
+	       !memcmp(came, t->expected, t->bytes);
+}
+
 static void request_done(struct td *td, int res)
 {
 	struct transfer *t = pcidipc_container_of(td, struct transfer, td);
@@ -146,6 +161,10 @@ static void request_done(struct td *td, int res)
 	}
 	if (t->short_not_ok && res >= 0 && (uint32_t)res < t->bytes)
 		res = -EREMOTEIO;
+	if (t->expects && res >= 0 && !as_expected(request_of(t), res)) {
+		request_of(t)->big[0] = (uint64_t)res;
+		res = -EBADMSG;
+	}
 	pcidipc_complete(request_of(t), res);
 }
 
@@ -299,8 +318,7 @@ static int find_stream(struct pcidipc_request *rq, struct interface *in,
 
 	if (!ep)
 		return error;
-	if (arg->value || arg->streams || arg->reserved ||
-	    arg->flags & ~(RINGABI_USB_SHORT_NOT_OK | RINGABI_USB_ZERO_PACKET | RINGABI_USB_SG))
+	if (arg->value || arg->streams || arg->reserved || arg->flags & ~KNOWN_FLAGS)
 		return -EINVAL;
 	t->stream = endpoint_stream(ep, arg->stream);
 	if (!t->stream)
@@ -390,6 +408,26 @@ static int resolve_one(struct pcidipc_request *rq)
 				     &t->one.iova);
 }
 
+/* RINGABI_USB_EXPECT: behind the buffer, which is known to lie in the pool. */
+static int copy_expected(struct pcidipc_request *rq, const struct ringabi_usb_arg *arg)
+{
+	struct transfer *t = transfer_of(rq);
+	void *from;
+	int ret;
+
+	if (!(arg->endpoint & 0x80) || arg->flags & RINGABI_USB_SG || !t->bytes)
+		return -EINVAL;
+	if (t->bytes > sizeof(t->expected))
+		return refuse(rq, -EINVAL, "bytes that are expected:", t->bytes,
+			      sizeof(t->expected));
+	ret = pcidipc_request_map(rq, rq->sqe.buf_index, rq->sqe.addr + sizeof(t->expected),
+				  t->bytes, &from);
+	if (!ret)
+		pcidipc_copy_once(t->expected, from, t->bytes);
+	t->expects = !ret;
+	return ret;
+}
+
 int request_transfer(struct pcidipc_request *rq, struct interface *in)
 {
 	struct transfer *t = transfer_of(rq);
@@ -401,6 +439,8 @@ int request_transfer(struct pcidipc_request *rq, struct interface *in)
 	ret = find_stream(rq, in, &arg);
 	if (!ret)
 		ret = arg.flags & RINGABI_USB_SG ? resolve_pieces(rq) : resolve_one(rq);
+	if (!ret && arg.flags & RINGABI_USB_EXPECT)
+		ret = copy_expected(rq, &arg);
 	if (ret) {
 		drop_pieces(rq);
 		return ret;

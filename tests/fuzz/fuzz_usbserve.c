@@ -122,6 +122,8 @@ static void transfer(struct fuzz_input *input)
 		len = len % 140;
 		fill_segments(input, len);
 	}
+	if (arg.flags & RINGABI_USB_EXPECT)
+		len = len % (RINGABI_USB_MAX_EXPECTED + 4);
 	push(input, RINGABI_USB_TRANSFER, &arg, len);
 }
 

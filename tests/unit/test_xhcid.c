@@ -252,6 +252,85 @@ static void test_flags(void)
 	finish();
 }
 
+#define CSW_BYTES 13
+
+static void expecting(struct interface *in, int res, uint64_t moved)
+{
+	const struct ringabi_usb_arg arg = {.endpoint = 0x81, .flags = RINGABI_USB_EXPECT};
+	struct asked a;
+
+	m.holds_bulk = true;
+	submit(in, &a, RINGABI_USB_TRANSFER, &arg, CSW_BYTES);
+	memset(m.client + RINGABI_USB_MAX_EXPECTED, 0, CSW_BYTES); /* it has been read */
+	m.holds_bulk = false;
+	model_run_endpoint(in->device->slot, 3);
+	UNTIL(a.done);
+	CU_ASSERT_EQUAL(a.rq->big[0], moved);
+	CU_ASSERT_EQUAL(finish_asked(&a), res);
+	CU_ASSERT_EQUAL(m.client[0], 0x5a);
+}
+
+static void test_expected(void)
+{
+	uint8_t *expected;
+	struct interface *in;
+
+	begin();
+	in = stick_at(1, SPEED_SUPER);
+	CU_ASSERT_EQUAL_FATAL(result, 0);
+	expected = m.client + RINGABI_USB_MAX_EXPECTED;
+	memset(expected, 0x5a, CSW_BYTES);
+	expecting(in, CSW_BYTES, 0);
+	for (unsigned i = 0; i < CSW_BYTES; i++) {
+		memset(expected, 0x5a, CSW_BYTES);
+		expected[i] ^= 1;
+		expecting(in, -EBADMSG, CSW_BYTES);
+	}
+	memset(expected, 0x5a, CSW_BYTES);
+	m.short_by = 1;
+	expecting(in, -EBADMSG, CSW_BYTES - 1);
+	finish();
+}
+
+static int refused(struct interface *in, uint8_t endpoint, uint8_t flags, uint32_t len, uint64_t at)
+{
+	const struct ringabi_usb_arg arg = {.endpoint = endpoint,
+					    .flags = flags | RINGABI_USB_EXPECT};
+	struct pcidipc_request *rq = calloc(1, sizeof(*rq) + request_bytes() + 64);
+	int res;
+
+	rq->session = (void *)in;
+	rq->sqe.opcode = IORING_OP_URING_CMD;
+	rq->sqe.cmd_op = RINGABI_USB_TRANSFER;
+	rq->sqe.len = len;
+	rq->sqe.addr = at;
+	memcpy(rq->sqe.cmd, &arg, sizeof(arg));
+	res = in->scheme.request(rq);
+	free(rq);
+	return res;
+}
+
+static void test_expected_refused(void)
+{
+	struct interface *in;
+
+	begin();
+	in = stick_at(1, SPEED_SUPER);
+	CU_ASSERT_EQUAL_FATAL(result, 0);
+	CU_ASSERT_EQUAL(refused(in, 0x81, 0, 0, 0), -EINVAL);
+	CU_ASSERT_EQUAL(refused(in, 0x81, 0, RINGABI_USB_MAX_EXPECTED + 1, 0), -EINVAL);
+	CU_ASSERT_EQUAL(refused(in, 0x02, 0, CSW_BYTES, 0), -EINVAL);
+	memcpy(m.client, &(struct ringabi_usb_segment){.addr = 64, .len = CSW_BYTES},
+	       sizeof(struct ringabi_usb_segment));
+	CU_ASSERT_EQUAL(refused(in, 0x81, RINGABI_USB_SG, 1, 0), -EINVAL);
+	CU_ASSERT_EQUAL(refused(in, 0x81, 0, CSW_BYTES, MODEL_CLIENT_BYTES - CSW_BYTES), -EFAULT);
+	CU_ASSERT_EQUAL(refused(in, 0x81, 0, CSW_BYTES, UINT64_MAX - RINGABI_USB_MAX_EXPECTED),
+			-EFAULT);
+	CU_ASSERT_EQUAL(refused(in, 0x81, 0, RINGABI_USB_MAX_EXPECTED, MODEL_CLIENT_BYTES - 31),
+			-EFAULT);
+	finish();
+}
+
 /* A control transfer that is short by less than a setup packet. */
 static void test_short_control(void)
 {
@@ -441,6 +520,8 @@ static CU_TestInfo tests[] = {
 	{"every size", test_sizes},
 	{"short packets", test_short},
 	{"flags", test_flags},
+	{"what is expected", test_expected},
+	{"what cannot be expected", test_expected_refused},
 	{"short control transfers", test_short_control},
 	{"more than the ring takes", test_parking},
 	{"cancel", test_cancel},

@@ -164,9 +164,11 @@ int pcidipc_request_reach(struct pcidipc_request *rq, uint32_t index, uint64_t o
 int pcidipc_request_map(struct pcidipc_request *rq, uint32_t index, uint64_t offset, uint64_t bytes,
 			void **address)
 {
-	(void)rq, (void)index, (void)bytes;
+	(void)rq;
+	if (index)
+		return -ENXIO;
 	*address = m.client + offset;
-	return 0;
+	return offset + bytes <= MODEL_CLIENT_BYTES ? 0 : -EFAULT;
 }
 
 /* A request and what became of it. */

@@ -90,7 +90,7 @@ int pcidipc_usb_reset(struct pcidipc_usb *usb);
  * pcidipc_consumer_attach_pool or pcidipc_usb_pool_attach. */
 struct pcidipc_usb_transfer {
 	uint8_t endpoint; /* bEndpointAddress */
-	uint8_t flags;	  /* RINGABI_USB_SHORT_NOT_OK, _ZERO_PACKET; not _SG */
+	uint8_t flags;	  /* RINGABI_USB_SHORT_NOT_OK, _ZERO_PACKET, _EXPECT; not _SG */
 	uint16_t stream;
 	uint16_t index;
 	bool linked; /* IOSQE_IO_LINK: what is queued next begins when this one has succeeded, and
