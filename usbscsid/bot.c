@@ -28,28 +28,37 @@ int bot_transfer(struct bot *b, struct usb_transfer *x, int *res)
 	return ret;
 }
 
-static int send_csw(struct bot *b)
+/* `more`: others are to follow, if all went well. */
+static int send_csw(struct bot_slot *s, bool more)
 {
-	b->csw.timeout_ms = 0;
-	memset(b->wire->csw, 0, sizeof(b->wire->csw));
-	return bot_transfer(b, &b->csw, &b->csw_res);
+	s->csw.timeout_ms = 0;
+	s->csw.then = s->csw.expect = more;
+	memset(s->wire->csw, 0, sizeof(s->wire->csw));
+	return bot_transfer(s->bot, &s->csw, &s->csw_res);
 }
 
-/* And the CSW behind it, where the link begins it for us when the data is there. Not behind what
- * may be the CSW itself: skipped_data. */
-static int send_data(struct bot *b)
+/* Not behind what may be the CSW itself: bot_skipped_data. */
+static bool may_chain(const struct bot_slot *s)
 {
-	struct usb_link *link = b->t.link;
+	const struct usb_link *link = s->bot->t.link;
+
+	return link->chains && s->length && s->data.data.pool != link->pool_index;
+}
+
+/* And the CSW behind it, where the link begins it for us when the data is there. */
+static int send_data(struct bot_slot *s, bool more)
+{
+	struct bot *b = s->bot;
 	int ret;
 
-	b->data.endpoint = bot_reads(b) ? b->pipes.in.endpoint : b->pipes.out.endpoint;
-	b->data.then = link->chains && b->data.data.pool != link->pool_index;
-	ret = bot_transfer(b, &b->data, &b->data_res);
-	if (ret || !b->data.then)
+	s->data.endpoint = bot_reads(s) ? b->pipes.in.endpoint : b->pipes.out.endpoint;
+	s->data.then = may_chain(s);
+	ret = bot_transfer(b, &s->data, &s->data_res);
+	if (ret || !s->data.then)
 		return ret;
-	ret = send_csw(b);
+	ret = send_csw(s, more);
 	if (ret)
-		link->ops->flush(link); /* nothing else may come to stand behind the data */
+		b->t.link->ops->flush(b->t.link); /* nothing else may come to stand behind it */
 	return ret;
 }
 
@@ -60,44 +69,102 @@ static void put_le32(uint8_t *at, uint32_t value)
 }
 
 /* 5.1. The wire's memory is the device's to write, so nothing of it is read back. */
-static void fill_cbw(struct bot *b, const struct scsi_cdb *cdb)
+static void fill_cbw(struct bot_slot *s, const struct scsi_cdb *cdb)
 {
-	uint8_t *w = b->wire->cbw;
+	uint8_t *w = s->wire->cbw;
 
 	memset(w, 0, CBW_BYTES);
 	put_le32(w, CBW_SIGNATURE);
-	put_le32(w + 4, ++b->tag);
-	put_le32(w + 8, b->length);
-	w[12] = bot_reads(b) ? 0x80 : 0;
-	w[13] = b->current->lun & BOT_MOST_LUN;
+	put_le32(w + 4, s->tag);
+	put_le32(w + 8, s->length);
+	w[12] = bot_reads(s) ? 0x80 : 0;
+	w[13] = s->command->lun & BOT_MOST_LUN;
 	w[14] = cdb->bytes;
 	memcpy(w + 15, cdb->byte, cdb->bytes);
 }
 
+/* 5.2: all moved, and nothing to tell. */
+static void fill_good_csw(struct bot_slot *s)
+{
+	uint8_t *w = s->wire->good_csw;
+
+	memset(w, 0, CSW_BYTES);
+	put_le32(w, CSW_SIGNATURE);
+	put_le32(w + 4, s->tag);
+}
+
+static void prepare_slot(struct bot_slot *s, const struct scsi_cdb *cdb,
+			 const struct usb_data *data)
+{
+	s->tag = ++s->bot->tag;
+	s->length = data->bytes;
+	s->data.data = *data;
+	s->cbw_res = s->data_res = s->csw_res = NOT_YET;
+	s->cbw.then = false;
+	fill_cbw(s, cdb);
+	fill_good_csw(s);
+}
+
 /* Wrapper and data go out together: the device takes them in this order anyway. The CSW begins when
  * the data is there: QEMU's stick loses one that begins earlier. */
-static int begin(struct bot *b, const struct scsi_cdb *cdb, const struct usb_data *data)
+static int send_slot(struct bot_slot *s, bool more)
 {
-	int ret;
+	struct bot *b = s->bot;
+	int ret = bot_transfer(b, &s->cbw, &s->cbw_res);
 
-	b->length = data->bytes;
-	b->data.data = *data;
-	b->cbw_res = b->data_res = b->csw_res = NOT_YET;
-	b->nudge = b->nudged = false;
-	fill_cbw(b, cdb);
-	ret = bot_transfer(b, &b->cbw, &b->cbw_res);
-	if (!ret && b->length && (b->ahead || !bot_reads(b)))
-		ret = send_data(b);
+	if (!ret && s->length && (b->ahead || !bot_reads(s)))
+		ret = send_data(s, more);
 	return ret;
 }
 
-static int bot_send(struct transport *t, struct scsi_command *c)
+/* Behind another one's CSW. */
+static int send_behind(struct bot_slot *s, bool more)
+{
+	int ret;
+
+	s->cbw.then = may_chain(s);
+	ret = bot_transfer(s->bot, &s->cbw, &s->cbw_res);
+	return ret || !s->cbw.then ? ret : send_data(s, more);
+}
+
+static int send_all(struct bot *b)
+{
+	int ret = send_slot(&b->slot[0], b->count > 1);
+
+	for (unsigned i = 1; i < b->count && !ret; i++)
+		ret = send_behind(&b->slot[i], i + 1 < b->count);
+	return ret;
+}
+
+static void bot_flush(struct transport *t)
 {
 	struct bot *b = bot_of(t);
 
-	b->current = c;
-	b->sensing = false;
-	return begin(b, &c->cdb, &c->data);
+	if (!b->count || b->sent)
+		return;
+	b->sent = true;
+	b->broken = b->nudge = b->nudged = false;
+	b->now = b->slot;
+	b->current = b->now->command;
+	t->depth = 0;
+	if (!send_all(b))
+		return;
+	t->link->ops->flush(t->link); /* as above */
+	transport_trouble(t);
+}
+
+/* It goes out with the flush; what cannot have others behind it is the last. */
+static int bot_send(struct transport *t, struct scsi_command *c)
+{
+	struct bot *b = bot_of(t);
+	struct bot_slot *s = &b->slot[b->count++];
+
+	s->command = c;
+	prepare_slot(s, &c->cdb, &c->data);
+	transport_give_time(t, c, b->count - 1);
+	if (!b->ahead || !may_chain(s))
+		t->depth = 0;
+	return 0;
 }
 
 int bot_begin_sense(struct bot *b)
@@ -108,29 +175,61 @@ int bot_begin_sense(struct bot *b)
 	struct usb_data data = {&b->sense_at, 0, room, b->t.link->pool_index};
 
 	b->sensing = true;
-	memset(b->wire->sense, 0, sizeof(b->wire->sense));
-	return begin(b, &cdb, &data);
+	b->nudge = b->nudged = false;
+	memset(b->memory->sense, 0, sizeof(b->memory->sense));
+	prepare_slot(b->now, &cdb, &data);
+	return send_slot(b->now, false);
+}
+
+/* The next one is the device's now. */
+static void go_on(struct bot *b)
+{
+	b->current = NULL;
+	if (b->broken || b->now == &b->slot[b->count - 1])
+		return;
+	b->now++;
+	b->current = b->now->command;
+	b->nudge = b->nudged = false;
+	transport_give_time(&b->t, b->current, 0);
 }
 
 void bot_complete(struct bot *b, int error)
 {
 	struct scsi_command *c = b->current;
 
-	b->current = NULL;
+	b->now->command = NULL;
 	b->sensing = false;
+	go_on(b);
 	transport_complete(&b->t, c, error);
 }
 
-/* What both sides agree on. After a stall the transfer's own count is not known. */
-static uint32_t bytes_moved(const struct bot *b, const struct csw *csw)
+void bot_settle(struct bot *b)
 {
-	uint32_t said = b->length - csw->residue;
+	if (!b->sent || b->current || b->t.transfers)
+		return;
+	while (b->count) {
+		struct bot_slot *s = &b->slot[--b->count];
 
-	if (!b->length)
+		if (s->command)
+			transport_put_back(&b->t, s->command);
+		s->command = NULL;
+	}
+	b->sent = false;
+	b->t.depth = BOT_BATCH;
+	if (!pcidipc_list_empty(&b->t.waiting))
+		transport_pump_later(&b->t);
+}
+
+/* What both sides agree on. After a stall the transfer's own count is not known. */
+static uint32_t bytes_moved(const struct bot_slot *s, const struct csw *csw)
+{
+	uint32_t said = s->length - csw->residue;
+
+	if (!s->length)
 		return 0;
-	if (b->data_res < 0)
+	if (s->data_res < 0)
 		return csw->residue ? said : 0;
-	return (uint32_t)b->data_res < said ? (uint32_t)b->data_res : said;
+	return (uint32_t)s->data_res < said ? (uint32_t)s->data_res : said;
 }
 
 static void take_sense(struct bot *b, uint32_t moved)
@@ -138,7 +237,7 @@ static void take_sense(struct bot *b, uint32_t moved)
 	struct scsi_command *c = b->current;
 
 	c->sense_bytes = (uint8_t)(moved < SCSI_SENSE_BYTES ? moved : SCSI_SENSE_BYTES);
-	memcpy(c->sense, b->wire->sense, c->sense_bytes);
+	memcpy(c->sense, b->memory->sense, c->sense_bytes);
 	bot_complete(b, 0);
 }
 
@@ -146,7 +245,7 @@ static void take_sense(struct bot *b, uint32_t moved)
 int bot_finish(struct bot *b, const struct csw *csw)
 {
 	struct scsi_command *c = b->current;
-	uint32_t moved = bytes_moved(b, csw);
+	uint32_t moved = bytes_moved(b->now, csw);
 
 	if (b->sensing) {
 		take_sense(b, csw->status == CSW_PASSED ? moved : 0);
@@ -164,9 +263,10 @@ int bot_finish(struct bot *b, const struct csw *csw)
 
 int bot_check_csw(struct bot *b, struct csw *csw)
 {
+	const struct bot_slot *s = b->now;
 	const char *why;
-	int ret = csw_parse(b->wire->csw, b->csw_res < 0 ? 0 : (size_t)b->csw_res, b->tag,
-			    b->length, csw, &why);
+	int ret = csw_parse(s->wire->csw, s->csw_res < 0 ? 0 : (size_t)s->csw_res, s->tag,
+			    s->length, csw, &why);
 
 	if (!ret && csw->status == CSW_PHASE_ERROR) {
 		why = "it reports a phase error";
@@ -175,6 +275,8 @@ int bot_check_csw(struct bot *b, struct csw *csw)
 	if (ret)
 		pcidipc_log_ratelimited(PCIDIPC_WARNING, "command %#x: its CSW is of no use: %s",
 					b->current->cdb.byte[0], why);
+	if (ret || csw->status || csw->residue)
+		b->broken = true;
 	return ret;
 }
 
@@ -190,7 +292,7 @@ static bool there(int res)
 
 static const uint8_t *own_data(const struct bot *b)
 {
-	const struct usb_data *d = &b->data.data;
+	const struct usb_data *d = &b->now->data.data;
 
 	return (uint8_t *)pcidipc_pool_base(b->t.link->pool) + d->segments->iova + d->skip;
 }
@@ -199,86 +301,98 @@ static const uint8_t *own_data(const struct bot *b)
  * memory of our own only. */
 bool bot_skipped_data(const struct bot *b)
 {
-	const struct usb_data *d = &b->data.data;
+	const struct bot_slot *s = b->now;
 	const char *why;
 	struct csw csw;
 
-	if (!b->current || !bot_reads(b) || b->data_res != CSW_BYTES || b->length <= CSW_BYTES ||
-	    d->pool != b->t.link->pool_index)
+	if (!b->current || !bot_reads(s) || s->data_res != CSW_BYTES || s->length <= CSW_BYTES ||
+	    s->data.data.pool != b->t.link->pool_index)
 		return false;
-	return !csw_parse(own_data(b), CSW_BYTES, b->tag, b->length, &csw, &why);
+	return !csw_parse(own_data(b), CSW_BYTES, s->tag, s->length, &csw, &why);
 }
 
 void bot_take_skipped(struct bot *b)
 {
-	memcpy(b->wire->csw, own_data(b), CSW_BYTES);
-	b->data_res = 0;
-	b->csw_res = CSW_BYTES;
+	memcpy(b->now->wire->csw, own_data(b), CSW_BYTES);
+	b->now->data_res = 0;
+	b->now->csw_res = CSW_BYTES;
 }
 
 /* A transfer is done: go on. */
 static int advance(struct bot *b)
 {
+	struct bot_slot *s = b->now;
 	struct csw csw;
 
-	if (bad(b->cbw_res) || bad(b->data_res) || bad(b->csw_res) ||
-	    (there(b->cbw_res) && b->cbw_res != CBW_BYTES))
+	if (bad(s->cbw_res) || bad(s->data_res) || bad(s->csw_res) ||
+	    (there(s->cbw_res) && s->cbw_res != CBW_BYTES))
 		return -EPROTO;
-	if (!there(b->cbw_res))
+	if (!there(s->cbw_res))
 		return 0;
-	if (b->length && b->data_res == NOT_YET)
-		return send_data(b);
-	if (b->length && !there(b->data_res))
+	if (s->length && s->data_res == NOT_YET)
+		return send_data(s, false);
+	if (s->length && !there(s->data_res))
 		return 0;
-	if (b->csw_res == NOT_YET)
-		return send_csw(b);
-	if (!there(b->csw_res))
+	if (s->csw_res == NOT_YET)
+		return send_csw(s, false);
+	if (!there(s->csw_res))
 		return 0;
 	if (bot_check_csw(b, &csw))
 		return -EPROTO;
 	return bot_finish(b, &csw);
 }
 
-static void transfer_done(struct bot *b, int *which, int res)
+/* Of those behind the current command nothing can be done before it is. */
+static bool out_of_turn(const struct bot_slot *s, int res)
 {
+	return s > s->bot->now && there(res);
+}
+
+static void transfer_done(struct bot_slot *s, int *which, int res)
+{
+	struct bot *b = s->bot;
+
 	*which = res;
 	b->csw_clock = b->t.clock;
 	transport_transfer_done(&b->t);
-	if (b->t.recovering || !b->current)
-		return;
-	if (advance(b))
+	if (!b->t.recovering && b->current && (out_of_turn(s, res) || (s == b->now && advance(b))))
 		transport_trouble(&b->t);
+	bot_settle(b);
 	b->t.link->ops->flush(b->t.link);
 }
 
 static void cbw_done(struct usb_transfer *x, int res)
 {
-	struct bot *b = pcidipc_container_of(x, struct bot, cbw);
+	struct bot_slot *s = pcidipc_container_of(x, struct bot_slot, cbw);
 
-	transfer_done(b, &b->cbw_res, res);
+	transfer_done(s, &s->cbw_res, res);
 }
 
 static void data_done(struct usb_transfer *x, int res)
 {
-	struct bot *b = pcidipc_container_of(x, struct bot, data);
+	struct bot_slot *s = pcidipc_container_of(x, struct bot_slot, data);
+	struct bot *b = s->bot;
 
-	b->data_res = res;
-	if (bot_skipped_data(b) && b->csw_res == UNDER_WAY) { /* that one has to be taken back */
-		b->nudge = true;
-		transport_trouble(&b->t);
-	} else if (bot_skipped_data(b)) {
-		bot_take_skipped(b);
+	s->data_res = res;
+	if (s == b->now && bot_skipped_data(b)) {
+		if (s->csw_res == UNDER_WAY) { /* that one has to be taken back */
+			b->nudge = true;
+			transport_trouble(&b->t);
+		} else {
+			bot_take_skipped(b);
+		}
 	}
-	transfer_done(b, &b->data_res, b->data_res);
+	transfer_done(s, &s->data_res, s->data_res);
 }
 
 static void csw_done(struct usb_transfer *x, int res)
 {
-	struct bot *b = pcidipc_container_of(x, struct bot, csw);
-	struct pcidipc_completion *again = b->csw_again;
+	struct bot_slot *s = pcidipc_container_of(x, struct bot_slot, csw);
+	struct pcidipc_completion *again = s == s->bot->now ? s->bot->csw_again : NULL;
 
-	b->csw_again = NULL;
-	transfer_done(b, &b->csw_res, res);
+	if (again)
+		s->bot->csw_again = NULL;
+	transfer_done(s, &s->csw_res, res);
 	if (again)
 		pcidipc_post(again, res);
 }
@@ -307,38 +421,61 @@ static void bot_destroy(struct transport *t)
 {
 	struct bot *b = bot_of(t);
 
-	if (b->memory)
-		pcidipc_buf_free(b->memory);
-	if (b->data.list)
-		pcidipc_buf_free(b->data.list);
+	if (b->buf)
+		pcidipc_buf_free(b->buf);
+	for (unsigned i = 0; i < BOT_BATCH; i++)
+		if (b->slot[i].data.list)
+			pcidipc_buf_free(b->slot[i].data.list);
 	free(b);
 }
 
 static const struct transport_ops ops = {.name = "usb-bot",
 					 .send = bot_send,
+					 .flush = bot_flush,
 					 .look = bot_look,
 					 .recover = bot_recover,
 					 .destroy = bot_destroy};
 
-static void place(struct bot *b, struct usb_transfer *x, struct pcidipc_segment *at,
-		  const void *where, uint32_t bytes, uint8_t endpoint)
+static struct pcidipc_segment place(const struct bot *b, const void *where, uint32_t bytes)
 {
-	at->iova = b->memory->offset + (uint64_t)((const uint8_t *)where - (uint8_t *)b->wire);
-	at->bytes = bytes;
-	if (!x)
-		return;
-	x->data = (struct usb_data){at, 0, bytes, b->t.link->pool_index};
-	x->endpoint = endpoint;
+	uint64_t at = (uint64_t)((const uint8_t *)where - (uint8_t *)b->memory);
+
+	return (struct pcidipc_segment){b->buf->offset + at, bytes};
 }
 
-static void prepare(struct bot *b)
+static void prepare(struct bot *b, struct bot_slot *s)
 {
-	place(b, &b->cbw, &b->cbw_at, b->wire->cbw, CBW_BYTES, b->pipes.out.endpoint);
-	place(b, &b->csw, &b->csw_at, b->wire->csw, CSW_BYTES, b->pipes.in.endpoint);
-	place(b, NULL, &b->sense_at, b->wire->sense, SCSI_SENSE_BYTES, 0);
-	b->cbw.done = cbw_done;
-	b->data.done = data_done;
-	b->csw.done = csw_done;
+	uint16_t pool = b->t.link->pool_index;
+
+	s->bot = b;
+	s->wire = &b->memory->wire[s - b->slot];
+	s->cbw_at = place(b, s->wire->cbw, CBW_BYTES);
+	s->csw_at = place(b, s->wire->csw, CSW_BYTES);
+	s->cbw.data = (struct usb_data){&s->cbw_at, 0, CBW_BYTES, pool};
+	s->csw.data = (struct usb_data){&s->csw_at, 0, CSW_BYTES, pool};
+	s->cbw.endpoint = b->pipes.out.endpoint;
+	s->csw.endpoint = b->pipes.in.endpoint;
+	s->cbw.done = cbw_done;
+	s->data.done = data_done;
+	s->csw.done = csw_done;
+}
+
+static int allocate(struct bot *b)
+{
+	struct pcidipc_pool *pool = b->t.link->pool;
+
+	b->buf = pcidipc_pool_alloc(pool, sizeof(*b->memory), 64);
+	if (!b->buf)
+		return -ENOMEM;
+	b->memory = pcidipc_buf_ptr(b->buf);
+	b->sense_at = place(b, b->memory->sense, SCSI_SENSE_BYTES);
+	for (unsigned i = 0; i < BOT_BATCH; i++) {
+		b->slot[i].data.list = pcidipc_pool_alloc(pool, LINK_LIST_BYTES, 64);
+		if (!b->slot[i].data.list)
+			return -ENOMEM;
+		prepare(b, &b->slot[i]);
+	}
+	return 0;
 }
 
 /* Whoever drove it before us may have ended in the middle of a command: a wrapper would be taken
@@ -371,20 +508,15 @@ int bot_create(struct usb_link *link, const struct bot_pipes *pipes, struct tran
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
-	b->memory = pcidipc_pool_alloc(link->pool, sizeof(*b->wire), 64);
-	b->data.list = pcidipc_pool_alloc(link->pool, LINK_LIST_BYTES, 64);
-	if (!b->memory || !b->data.list) {
-		bot_destroy(&b->t);
-		return -ENOMEM;
-	}
-	b->wire = pcidipc_buf_ptr(b->memory);
 	b->pipes = *pipes;
 	b->ahead = true;
-	transport_init(&b->t, &ops, link);
-	b->t.depth = 1;
+	b->now = b->slot;
 	b->tag = first_tag();
-	prepare(b);
-	ret = start_anew(b);
+	transport_init(&b->t, &ops, link);
+	b->t.depth = BOT_BATCH;
+	ret = allocate(b);
+	if (!ret)
+		ret = start_anew(b);
 	if (ret) {
 		bot_destroy(&b->t);
 		return ret;

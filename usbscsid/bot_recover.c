@@ -68,8 +68,9 @@ static int reset_recovery(struct bot *b)
 	pcidipc_log_ratelimited(PCIDIPC_WARNING,
 				"command %#x, %u bytes: reset recovery; CBW %s (%d), data %s (%d), "
 				"CSW %s (%d)",
-				b->wire->cbw[15], b->length, state(b->cbw_res), b->cbw_res,
-				state(b->data_res), b->data_res, state(b->csw_res), b->csw_res);
+				b->now->wire->cbw[15], b->now->length, state(b->now->cbw_res),
+				b->now->cbw_res, state(b->now->data_res), b->now->data_res,
+				state(b->now->csw_res), b->now->csw_res);
 	ret = quiesce(b);
 
 	b->t.recoveries++;
@@ -90,9 +91,10 @@ static int ask_csw_again(struct bot *b)
 {
 	struct pcidipc_completion done = {0};
 
-	b->csw.timeout_ms = (uint32_t)(b->t.limit * b->t.tick_ns / 1000000) + 1;
-	memset(b->wire->csw, 0, sizeof(b->wire->csw));
-	if (bot_transfer(b, &b->csw, &b->csw_res))
+	b->now->csw.timeout_ms = (uint32_t)(b->t.limit * b->t.tick_ns / 1000000) + 1;
+	b->now->csw.then = b->now->csw.expect = false;
+	memset(b->now->wire->csw, 0, sizeof(b->now->wire->csw));
+	if (bot_transfer(b, &b->now->csw, &b->now->csw_res))
 		return -EIO;
 	b->csw_again = &done;
 	b->t.link->ops->flush(b->t.link);
@@ -104,7 +106,7 @@ static int ask_csw_again(struct bot *b)
 static int read_csw(struct bot *b)
 {
 	struct usb_link *link = b->t.link;
-	int res = b->csw_res;
+	int res = b->now->csw_res;
 
 	if (res == NOT_YET)
 		res = ask_csw_again(b);
@@ -123,17 +125,17 @@ static int clear_stalls(struct bot *b)
 {
 	struct usb_link *link = b->t.link;
 
-	if (b->cbw_res != CBW_BYTES)
+	if (b->now->cbw_res != CBW_BYTES)
 		return -EPROTO;
-	if (b->data_res == -EPIPE) {
+	if (b->now->data_res == -EPIPE) {
 		if (b->t.transfers && quiesce(b))
 			return -EPROTO;
-		b->csw_res = NOT_YET;
-		return link->ops->clear_halt(link, b->data.endpoint);
+		b->now->csw_res = NOT_YET;
+		return link->ops->clear_halt(link, b->now->data.endpoint);
 	}
-	if (b->length && !there(b->data_res))
+	if (b->now->length && !there(b->now->data_res))
 		return -EPROTO;
-	return b->csw_res == -EPIPE || b->csw_res == 0 ? 0 : -EPROTO;
+	return b->now->csw_res == -EPIPE || b->now->csw_res == 0 ? 0 : -EPROTO;
 }
 
 /* From here on it goes the usual way again, REQUEST SENSE included. */
@@ -155,7 +157,8 @@ static int mend(struct bot *b)
  * into): then the command has failed, and the device is ready to say why. */
 static bool perhaps_skipped(const struct bot *b)
 {
-	return !b->sensing && bot_reads(b) && b->data_res == CSW_BYTES && b->length > CSW_BYTES;
+	return !b->sensing && bot_reads(b->now) && b->now->data_res == CSW_BYTES &&
+	       b->now->length > CSW_BYTES;
 }
 
 /*
@@ -169,8 +172,8 @@ bool bot_look(struct transport *t)
 	struct bot *b = bot_of(t);
 	uint32_t patience;
 
-	if (!b->current || b->nudged || b->csw_res != UNDER_WAY || !there(b->cbw_res) ||
-	    (b->length && !there(b->data_res)))
+	if (!b->current || b->nudged || b->now->csw_res != UNDER_WAY || !there(b->now->cbw_res) ||
+	    (b->now->length && !there(b->now->data_res)))
 		return false;
 	patience = perhaps_skipped(b) ? SKIPPED_TICKS : t->limit / 2;
 	b->nudge = t->clock - b->csw_clock >= patience;
@@ -183,39 +186,47 @@ static int nudge(struct bot *b)
 	b->nudged = true;
 	if (quiesce(b))
 		return -EPROTO;
-	if (b->csw_res == -ECANCELED && bot_skipped_data(b)) {
+	if (b->now->csw_res == -ECANCELED && bot_skipped_data(b)) {
 		bot_take_skipped(b);
-	} else if (b->csw_res == -ECANCELED && perhaps_skipped(b)) {
+	} else if (b->now->csw_res == -ECANCELED && perhaps_skipped(b)) {
 		b->current->status = SCSI_CHECK_CONDITION;
 		return bot_begin_sense(b);
-	} else if (b->csw_res == -ECANCELED) {
-		b->csw_res = NOT_YET;
+	} else if (b->now->csw_res == -ECANCELED) {
+		b->now->csw_res = NOT_YET;
 	}
 	return end_by_csw(b);
 }
 
 static bool gone(const struct bot *b)
 {
-	return b->cbw_res == -ENODEV || b->data_res == -ENODEV || b->csw_res == -ENODEV;
+	return b->now->cbw_res == -ENODEV || b->now->data_res == -ENODEV ||
+	       b->now->csw_res == -ENODEV;
+}
+
+static int recover(struct bot *b)
+{
+	int ret;
+
+	b->broken = true;
+	if (gone(b)) {
+		quiesce(b);
+		transport_drain(&b->t);
+		bot_complete(b, -ENODEV);
+		return -ENODEV;
+	}
+	ret = b->nudge && !transport_overdue(&b->t, b->current) ? nudge(b) : mend(b);
+	if (ret && b->current)
+		ret = reset_recovery(b);
+	if (ret == -ENODEV && b->current)
+		bot_complete(b, -ENODEV);
+	return ret;
 }
 
 int bot_recover(struct transport *t)
 {
 	struct bot *b = bot_of(t);
-	int ret;
+	int ret = b->current ? recover(b) : 0;
 
-	if (!b->current)
-		return 0;
-	if (gone(b)) {
-		quiesce(b);
-		transport_drain(t);
-		bot_complete(b, -ENODEV);
-		return -ENODEV;
-	}
-	ret = b->nudge && !transport_overdue(t, b->current) ? nudge(b) : mend(b);
-	if (ret && b->current)
-		ret = reset_recovery(b);
-	if (ret == -ENODEV && b->current)
-		bot_complete(b, -ENODEV);
+	bot_settle(b);
 	return ret;
 }

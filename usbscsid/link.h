@@ -38,6 +38,9 @@ struct usb_transfer {
 	uint32_t timeout_ms; /* 0: none */
 	bool then; /* link->chains only: the transfer that is submitted next, and flushed with this
 		      one, begins when this one has succeeded, and is canceled when it has not */
+	bool expect; /* link->chains only, in the link's own pool: for `then` it has succeeded if
+			what came equals the bytes at its buffer + RINGABI_USB_MAX_EXPECTED; `done`
+			gets how many came either way */
 	struct pcidipc_buf *list; /* of the link's own pool, for the pieces of a transfer with more
 				     than one segment: LINK_LIST_BYTES */
 	/* the link's */

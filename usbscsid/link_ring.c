@@ -62,6 +62,8 @@ static void transfer_done(struct pcidipc_op *op, const struct pcidipc_cqe *cqe)
 	struct usb_transfer *x = pcidipc_container_of(op, struct usb_transfer, op);
 	int res = cqe->res;
 
+	if (res == -EBADMSG && x->expect)
+		res = cqe->big[0] <= x->data.bytes ? (int)cqe->big[0] : -EPROTO;
 	if ((res > 0 && (uint32_t)res > x->data.bytes) || res < -MOST_ERRNO)
 		res = -EPROTO;
 	x->done(x, res);
@@ -92,6 +94,7 @@ static int submit(struct usb_link *link, struct usb_transfer *x)
 					 .timeout_ms = x->timeout_ms,
 					 .index = d->pool,
 					 .linked = x->then,
+					 .flags = x->expect ? RINGABI_USB_EXPECT : 0,
 					 .bytes = d->bytes,
 					 .offset = d->segments->iova + d->skip};
 

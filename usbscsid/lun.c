@@ -110,7 +110,7 @@ static int capacity_16(struct lun *lun, struct scsi_capacity *c)
  * provisioning, where the answer is needed. */
 static bool knows_long_capacity(const struct lun *lun)
 {
-	return lun->target->transport->depth > 1 || lun->limits.unmap ||
+	return !lun->target->transport->most_luns || lun->limits.unmap ||
 	       lun->limits.write_same_unmaps;
 }
 

@@ -19,6 +19,13 @@ static void start_ticking(struct transport *t)
 	pcidipc_timer_set(t->link->loop, &t->timer, t->tick_ns, tick);
 }
 
+void transport_give_time(struct transport *t, struct scsi_command *c, unsigned before)
+{
+	uint32_t limit = c->limit ? c->limit : t->limit;
+
+	c->deadline = t->clock + limit * (before + 1) + 1;
+}
+
 static void send(struct transport *t, struct scsi_command *c)
 {
 	int ret;
@@ -27,7 +34,7 @@ static void send(struct transport *t, struct scsi_command *c)
 	c->error = 0;
 	c->status = c->sense_bytes = 0;
 	c->moved = 0;
-	c->deadline = t->clock + (c->limit ? c->limit : t->limit) + 1;
+	transport_give_time(t, c, 0);
 	pcidipc_list_append(&t->running, &c->link);
 	start_ticking(t);
 	ret = t->ops->send(t, c);
@@ -72,7 +79,7 @@ static void pump(struct pcidipc_deferred *deferred)
 		c->error = -ENODEV;
 		c->done(c);
 	}
-	t->link->ops->flush(t->link);
+	transport_flush(t);
 	if (t->dead && !t->in_flight && !t->told && !t->recovering) {
 		t->told = true;
 		if (t->lost)
@@ -80,7 +87,7 @@ static void pump(struct pcidipc_deferred *deferred)
 	}
 }
 
-static void pump_later(struct transport *t)
+void transport_pump_later(struct transport *t)
 {
 	pcidipc_defer(t->link->loop, &t->pump, pump);
 }
@@ -93,11 +100,13 @@ void transport_submit(struct transport *t, struct scsi_command *c)
 	}
 	pcidipc_list_append(&t->waiting, &c->link);
 	if (t->dead)
-		pump_later(t);
+		transport_pump_later(t);
 }
 
 void transport_flush(struct transport *t)
 {
+	if (t->ops->flush)
+		t->ops->flush(t);
 	t->link->ops->flush(t->link);
 }
 
@@ -110,7 +119,14 @@ void transport_complete(struct transport *t, struct scsi_command *c, int error)
 		t->heed(t, c);
 	c->done(c);
 	if (t->dead || !pcidipc_list_empty(&t->waiting))
-		pump_later(t);
+		transport_pump_later(t);
+}
+
+void transport_put_back(struct transport *t, struct scsi_command *c)
+{
+	t->in_flight--;
+	pcidipc_list_remove(&c->link);
+	pcidipc_list_insert_before(t->waiting.next, &c->link);
 }
 
 int transport_cancel(struct transport *t, struct scsi_command *command)
@@ -174,7 +190,7 @@ static void recover_task(void *arg)
 	t->failure = ret == -ENODEV ? 0 : ret;
 	if (ret)
 		transport_die(t);
-	pump_later(t);
+	transport_pump_later(t);
 }
 
 void transport_trouble(struct transport *t)
@@ -194,7 +210,7 @@ void transport_trouble(struct transport *t)
 void transport_die(struct transport *t)
 {
 	t->dead = true;
-	pump_later(t);
+	transport_pump_later(t);
 }
 
 /* ---- transfers ---- */

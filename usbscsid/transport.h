@@ -48,6 +48,8 @@ struct transport_ops {
 	/* Send one: there is a free slot. Never completes it from inside. 1: it was not taken,
 	 * and is sent again after recovery. */
 	int (*send)(struct transport *t, struct scsi_command *command);
+	/* What was sent goes to the link now. May be NULL, where `send` has done that. */
+	void (*flush)(struct transport *t);
 	/* At every tick while commands are in flight: is there something for `recover`? */
 	bool (*look)(struct transport *t);
 	/* Task: something went wrong, or took too long; nothing is sent meanwhile. 0: go on. */
@@ -58,7 +60,7 @@ struct transport_ops {
 struct transport {
 	const struct transport_ops *ops;
 	struct usb_link *link;
-	unsigned depth;	    /* commands in flight at once */
+	unsigned depth;	    /* commands in flight at once; BOT: 0 while it takes none */
 	unsigned most_luns; /* BOT: what Get Max LUN says; 0: ask REPORT LUNS */
 	/* BOT, a bit for each LUN: it is new enough to be asked for more sense data than devices of
 	 * old have, which do not survive that. */
@@ -115,6 +117,12 @@ void transport_destroy(struct transport *t);
 
 void transport_init(struct transport *t, const struct transport_ops *ops, struct usb_link *link);
 void transport_complete(struct transport *t, struct scsi_command *command, int error);
+/* It was not sent after all, and is first among those that wait. */
+void transport_put_back(struct transport *t, struct scsi_command *command);
+/* Send what waits, later in this turn. */
+void transport_pump_later(struct transport *t);
+/* The command's time begins now, or when so many before it have had theirs. */
+void transport_give_time(struct transport *t, struct scsi_command *command, unsigned before);
 /* Have ops->recover called. */
 void transport_trouble(struct transport *t);
 static inline bool transport_overdue(const struct transport *t, const struct scsi_command *command)

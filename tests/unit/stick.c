@@ -67,24 +67,39 @@ static void queue(struct stick *s, struct usb_transfer *x)
 {
 	if (s->phase == STICK_CBW && x->endpoint == STICK_IN)
 		s->ahead++;
+	s->early += s->phase != STICK_CBW && x->endpoint == STICK_OUT && x->data.bytes == 31;
 	pcidipc_list_append(&s->pipe[x->endpoint].queue, &x->link);
 	if (x->timeout_ms)
 		pcidipc_timer_set(s->link.loop, &s->late, x->timeout_ms * 1000000ull, late);
 	stick_run_soon(s);
 }
 
+static bool as_expected(const struct stick *s, const struct usb_transfer *x, int res)
+{
+	const uint8_t *at = s->base[0] + x->data.segments->iova + x->data.skip;
+
+	return (uint32_t)res == x->data.bytes &&
+	       !memcmp(at, at + RINGABI_USB_MAX_EXPECTED, x->data.bytes);
+}
+
+/* What stands behind it in its chain begins, or ends. */
 void stick_answer(struct stick *s, struct usb_transfer *x, int res)
 {
-	struct usb_transfer *held = s->behind == x ? s->held : NULL;
+	struct usb_transfer *held = x->native;
+	bool goes_on = res >= 0 && (!x->expect || as_expected(s, x, res));
 
-	if (held)
-		s->held = s->behind = NULL;
+	x->native = NULL;
 	pcidipc_list_remove(&x->link);
 	x->done(x, res);
-	if (held && res >= 0)
+	if (held && goes_on)
 		queue(s, held);
-	else if (held)
+	while (held && !goes_on) {
+		struct usb_transfer *next = held->native;
+
+		held->native = NULL;
 		held->done(held, -ECANCELED);
+		held = next;
+	}
 }
 
 struct usb_transfer *stick_head(struct stick *s, uint8_t endpoint, uint16_t stream)
@@ -147,11 +162,14 @@ static int submit(struct usb_link *link, struct usb_transfer *x)
 		return -ENODEV;
 	if (s->pipe[x->endpoint].halted)
 		return -EPIPE;
-	s->held = s->opener ? x : s->held;
-	s->behind = s->opener ? s->opener : s->behind;
-	s->chained += s->opener != NULL;
-	if (!s->opener)
+	x->native = NULL;
+	if (s->opener) {
+		s->opener->native = x;
+		s->chained++;
+		s->expecting += s->opener->expect;
+	} else {
 		queue(s, x);
+	}
 	s->opener = x->then ? x : NULL;
 	return 0;
 }

@@ -120,9 +120,10 @@ struct stick {
 
 	/* What happened. */
 	unsigned commands, resets, port_resets, clears, stops, configures, aborts, lun_resets;
-	struct usb_transfer *opener;	    /* what is submitted next begins when it is done */
-	struct usb_transfer *held, *behind; /* that, and what it waits for */
-	unsigned chained;
+	/* What is submitted next begins when it is done; in the meantime that is its `native`. */
+	struct usb_transfer *opener;
+	unsigned chained, expecting; /* behind a transfer; behind one that expects something */
+	unsigned early;		     /* CBWs that were queued before the last CSW was sent */
 	unsigned ahead; /* data or CSW transfers that were queued before the CBW was seen */
 	unsigned most_in_flight;
 	unsigned pools_attached, pools_mapped, pools_detached;

@@ -196,13 +196,19 @@ static void prepare(struct asked *a, unsigned lun, enum pcidipc_block_kind kind,
 	a->io->segments = &a->io->one;
 }
 
-static void submit(struct asked *a)
+/* With what is submitted next. */
+static void submit_with_next(struct asked *a)
 {
 	a->io->disk->running++;
 	a->res = a->io->disk->submit(a->io);
 	a->done = a->res != PCIDIPC_PENDING;
 	if (a->done)
 		a->io->disk->running--;
+}
+
+static void submit(struct asked *a)
+{
+	submit_with_next(a);
 	transport_flush(target.transport);
 }
 

@@ -156,6 +156,163 @@ static void test_many(void)
 	finish();
 }
 
+/* ---- batches: what is there at the same time goes out as one chain ---- */
+
+#define MANY 20
+#define MIDDLE \
+	5 /* the place of the odd one, a write: with six commands of the first batch before it */
+
+/* Reads of a block each into its own place, and a write in the middle. */
+static void ask_many(struct asked *a)
+{
+	fill(stick.unit[0].medium, 100 * 512, 9);
+	fill(client + (1 << 20), 512, 77);
+	for (unsigned i = 0; i < MANY; i++) {
+		if (i == MIDDLE)
+			prepare(&a[i], 0, PCIDIPC_BLOCK_WRITE, 90, 1, 1 << 20);
+		else
+			prepare(&a[i], 0, PCIDIPC_BLOCK_READ, i, 1, i * 512);
+		submit_with_next(&a[i]);
+	}
+	transport_flush(target.transport);
+}
+
+/* What all must have got, whatever became of the one in the middle. */
+static void all_but_middle(struct asked *a, int middle)
+{
+	for (unsigned i = 0; i < MANY; i++) {
+		CU_ASSERT_EQUAL(finish_request(&a[i]), i == MIDDLE ? middle : 0);
+		if (i != MIDDLE)
+			CU_ASSERT_EQUAL(
+				memcmp(client + i * 512, stick.unit[0].medium + i * 512, 512), 0);
+	}
+	CU_ASSERT_EQUAL(stick.early, 0);
+	if (!middle)
+		CU_ASSERT_EQUAL(memcmp(client + (1 << 20), stick.unit[0].medium + 90 * 512, 512),
+				0);
+}
+
+static void test_batch(void)
+{
+	struct asked a[MANY];
+	unsigned before;
+
+	started();
+	before = stick.commands;
+	ask_many(a);
+	all_but_middle(a, 0);
+	CU_ASSERT_EQUAL(stick.commands - before, MANY);
+	CU_ASSERT_EQUAL(stick.expecting > 0, stick_chains);
+	CU_ASSERT_EQUAL(target.transport->recoveries, 0);
+	finish();
+}
+
+/* One of them fails: those behind it are sent once all the same, after it was asked why. */
+static void test_broken_batch(void)
+{
+	static const struct {
+		enum stick_fault fault;
+		int middle;
+		unsigned resets, again;
+	} cases[] = {
+		{FAULT_SIGNATURE, 0, 1, 1},	  {FAULT_TAG, 0, 1, 1},
+		{FAULT_RESIDUE, 0, 1, 1},	  {FAULT_STATUS, 0, 1, 1},
+		{FAULT_SHORT_CSW, 0, 1, 1},	  {FAULT_EMPTY_CSW, 0, 0, 0},
+		{FAULT_PHASE, 0, 1, 1},		  {FAULT_STALL_CBW, 0, 1, 1},
+		{FAULT_STALL_DATA, 0, 0, 1},	  {FAULT_STALL_DATA_LYING, 0, 0, 1},
+		{FAULT_STALL_CSW, 0, 0, 0},	  {FAULT_STALL_CSW_TWICE, 0, 1, 1},
+		{FAULT_LOST_CSW, 0, 0, 0},	  {FAULT_LOST_STALL, 0, 0, 0},
+		{FAULT_SILENT, -ETIMEDOUT, 1, 0},
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct asked a[MANY];
+		unsigned before;
+
+		started();
+		before = stick.commands;
+		stick_misbehave(&stick, cases[i].fault, 1, SCSI_WRITE_10);
+		ask_many(a);
+		all_but_middle(a, cases[i].middle);
+		CU_ASSERT_EQUAL(stick.resets, cases[i].resets);
+		CU_ASSERT_EQUAL(stick.commands - before, MANY + cases[i].again);
+		CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_READ_10], MANY - 1);
+		finish();
+	}
+}
+
+/* It is asked for its sense data before anything else is sent. */
+static void test_sense_in_batch(void)
+{
+	struct asked a[MANY];
+
+	started();
+	stick.unit[0].bad_block = 3;
+	ask_many(a);
+	for (unsigned i = 0; i < MANY; i++)
+		CU_ASSERT_EQUAL(finish_request(&a[i]), i == 3 ? -ENODATA : 0);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_READ_10], MANY - 1);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_REQUEST_SENSE], 1);
+	CU_ASSERT_EQUAL(stick.early, 0);
+	CU_ASSERT_EQUAL(target.transport->recoveries, 0);
+	finish();
+}
+
+/* Another medium: what was meant for the old one does not reach it. */
+static void test_medium_in_batch(void)
+{
+	struct asked a[MANY];
+
+	begin();
+	stick.unit[0].removable = true;
+	start();
+	CU_ASSERT_EQUAL_FATAL(start_result, 0);
+	unit_attention(&stick.unit[0], 0x28, 0);
+	ask_many(a);
+	for (unsigned i = 0; i < MANY; i++)
+		CU_ASSERT_EQUAL(finish_request(&a[i]), -EIO);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_READ_10], 1);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_WRITE_10], 0);
+	finish();
+}
+
+/* What cannot have others behind it, a flush, is the last of its batch. */
+static void test_flush_in_batch(void)
+{
+	struct asked a[6];
+
+	begin();
+	stick.unit[0].wce = true;
+	start();
+	CU_ASSERT_EQUAL_FATAL(start_result, 0);
+	for (unsigned i = 0; i < 6; i++) {
+		prepare(&a[i], 0, i == 1 || i == 4 ? PCIDIPC_BLOCK_FLUSH : PCIDIPC_BLOCK_WRITE, i,
+			i == 1 || i == 4 ? 0 : 1, 0);
+		submit_with_next(&a[i]);
+	}
+	transport_flush(target.transport);
+	for (unsigned i = 0; i < 6; i++)
+		CU_ASSERT_EQUAL(finish_request(&a[i]), 0);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_WRITE_10], 4);
+	CU_ASSERT_EQUAL(stick.early, 0);
+	finish();
+}
+
+static void test_unplug_in_batch(void)
+{
+	struct asked a[MANY];
+
+	started();
+	stick_misbehave(&stick, FAULT_SILENT, 1, SCSI_WRITE_10);
+	ask_many(a);
+	UNTIL(stick.now == FAULT_SILENT);
+	stick_unplug(&stick);
+	for (unsigned i = 0; i < MANY; i++)
+		CU_ASSERT_EQUAL(finish_request(&a[i]), i < MIDDLE ? 0 : -ENODEV);
+	UNTIL(ended);
+	finish();
+}
+
 /* ---- a stick that does not obey ---- */
 
 /* With `times` faults a read of `blocks` gives `expect`, and the next one is good. */
@@ -436,6 +593,12 @@ int main(void)
 			       {"every size", test_sizes},
 			       {"vectors", test_vector},
 			       {"many at once", test_many},
+			       {"a batch", test_batch},
+			       {"a batch that breaks", test_broken_batch},
+			       {"sense data in a batch", test_sense_in_batch},
+			       {"another medium in a batch", test_medium_in_batch},
+			       {"flushes in batches", test_flush_in_batch},
+			       {"unplugged in a batch", test_unplug_in_batch},
 			       {"bad CSWs", test_bad_csw},
 			       {"stalls", test_stalls},
 			       {"bad transfers", test_transfers},
