@@ -53,6 +53,7 @@ struct controller {
 	volatile uint32_t *shadow, *event; /* shadow doorbells, or NULL */
 
 	struct pair *pairs[MAX_PAIRS];
+	unsigned npairs; /* those that are lie below */
 	struct pcidipc_task_mutex
 		pairs_lock; /* an identifier is free only when its queues are deleted */
 	struct pcidipc_poller poller;

@@ -104,7 +104,7 @@ static struct pair *make_pair(struct controller *c, uint16_t id, int *error)
 						 .stride = c->stride,
 						 .id = id,
 						 .entries = depth(c),
-						 .lazy = !c->mapped && by_message(c)};
+						 .lazy = by_message(c)};
 	struct pair *p = calloc(1, sizeof(*p));
 
 	*error = p ? nvme_queue_create(&p->queue, &params) : -ENOMEM;
@@ -160,6 +160,8 @@ static struct pair *own_pair(struct controller *c, int *error)
 	if (i == most)
 		return NULL;
 	c->pairs[i] = make_pair(c, (uint16_t)(i + 1), error);
+	if (c->pairs[i] && i >= c->npairs)
+		c->npairs = i + 1;
 	return c->pairs[i];
 }
 
@@ -204,6 +206,8 @@ static void drop_pair(struct controller *c, struct pair *p)
 			delete_queue(c, nvme_admin_delete_cq, p->queue.params.id);
 	}
 	c->pairs[p->queue.params.id - 1] = NULL;
+	while (c->npairs && !c->pairs[c->npairs - 1])
+		c->npairs--;
 	nvme_queue_destroy(&p->queue);
 	free(p);
 }
@@ -225,7 +229,7 @@ static unsigned poll_pairs(struct pcidipc_poller *poller)
 	struct controller *c = pcidipc_container_of(poller, struct controller, poller);
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < c->max_pairs; i++) {
+	for (unsigned i = 0; i < c->npairs; i++) {
 		struct pair *p = c->pairs[i];
 
 		if (!p || (!p->queue.in_flight && !p->line_first))
@@ -239,11 +243,23 @@ static unsigned poll_pairs(struct pcidipc_poller *poller)
 
 static bool anything_ready(struct controller *c)
 {
-	for (unsigned i = 0; i < c->max_pairs; i++)
+	for (unsigned i = 0; i < c->npairs; i++)
 		if (c->pairs[i] && c->pairs[i]->queue.in_flight &&
 		    nvme_queue_ready(&c->pairs[i]->queue))
 			return true;
 	return false;
+}
+
+/*
+ * Who polls tells the controller seldom what was taken; who waits for an interrupt tells all: one
+ * that thinks that we have not seen the last need not send the next. Where it would wake pcid first
+ * the quarters must do.
+ */
+static void tell_all(struct controller *c)
+{
+	for (unsigned i = 0; c->mapped && i < c->npairs; i++)
+		if (c->pairs[i])
+			nvme_queue_tell(&c->pairs[i]->queue);
 }
 
 static bool arm_pairs(struct pcidipc_poller *poller)
@@ -251,6 +267,7 @@ static bool arm_pairs(struct pcidipc_poller *poller)
 	struct controller *c = pcidipc_container_of(poller, struct controller, poller);
 
 	c->io_told = false;
+	tell_all(c);
 	if (c->io_masked) {
 		c->io_masked = false;
 		pcidipc_pci_unmask(c->pci, io_vector(c));

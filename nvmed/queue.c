@@ -219,6 +219,12 @@ static void complete(struct nvme_queue *q, uint16_t cid, uint16_t status, uint32
 	c->done(c, status >> 1, result);
 }
 
+void nvme_queue_tell(struct nvme_queue *q)
+{
+	q->taken = 0;
+	ring(q, &q->cq_doorbell, q->cq_head);
+}
+
 /*
  * The controller needs the head only when it would run out of places. A lazy queue tells it when a
  * quarter has been taken, and no later, or a whole round would look like nothing: a CQ that is full
@@ -227,10 +233,8 @@ static void complete(struct nvme_queue *q, uint16_t cid, uint16_t status, uint32
  */
 static void tell_quarter(struct nvme_queue *q)
 {
-	if (!q->params.lazy || ++q->taken < q->params.entries / 4)
-		return;
-	q->taken = 0;
-	ring(q, &q->cq_doorbell, q->cq_head);
+	if (q->params.lazy && ++q->taken >= q->params.entries / 4)
+		nvme_queue_tell(q);
 }
 
 static void tell_taken(struct nvme_queue *q)

@@ -113,6 +113,8 @@ void nvme_queue_unget(struct nvme_queue *q, struct nvme_command *command);
 void nvme_queue_ring(struct nvme_queue *q);
 /* Take up to `budget` completions. */
 unsigned nvme_queue_reap(struct nvme_queue *q, unsigned budget);
+/* Tell the controller now of all that was taken, which a lazy queue does seldom. */
+void nvme_queue_tell(struct nvme_queue *q);
 bool nvme_queue_ready(const struct nvme_queue *q);
 
 /*

@@ -259,8 +259,8 @@ static void test_doorbell_buffers_reset(void)
 	finish();
 }
 
-/* Of completions the controller is told when a quarter of the queue has been taken, where that
- * costs a request and an interrupt is a message; else at once. */
+/* Of completions the controller is told when a quarter of the queue has been taken, where an
+ * interrupt is a message; else at once. */
 static void completions_told(uint32_t kind, bool shadow, unsigned expect)
 {
 	begin();
@@ -282,6 +282,39 @@ static void test_completions_told(void)
 	completions_told(RINGABI_IRQ_MSIX, false, 24);
 	completions_told(RINGABI_IRQ_MSIX, true, 24);
 	completions_told(RINGABI_IRQ_MSI, false, 384);
+}
+
+/* Where telling costs a register write and no request, all is told before an interrupt is waited
+ * for, and once. */
+static void told_before_sleep(bool mapped)
+{
+	struct asked a[3];
+
+	begin();
+	c->io_limit = 1000000;
+	start();
+	c->mapped = mapped;
+	m.hold_io = true;
+	for (unsigned i = 0; i < 3; i++)
+		ask(&a[i], 1);
+	while (m.nheld)
+		model_answer_held(0, 0);
+	CU_ASSERT_EQUAL(c->poller.poll(&c->poller), 3);
+	CU_ASSERT_EQUAL(m.cq_doorbells, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT(c->poller.arm(&c->poller));
+		CU_ASSERT_EQUAL(m.cq_doorbells, mapped);
+		CU_ASSERT_EQUAL(m.queue[1].cq_head, mapped ? 3 : 0);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		free(a[i].rq);
+	finish();
+}
+
+static void test_told_before_sleep(void)
+{
+	told_before_sleep(true);
+	told_before_sleep(false);
 }
 
 /* As many at once as there are places: with what was taken before they make a whole round, after
@@ -324,6 +357,7 @@ int main(void)
 		{"shadow doorbells", test_doorbell_buffers},
 		{"shadow doorbells after a reset", test_doorbell_buffers_reset},
 		{"when completions are told of", test_completions_told},
+		{"completions are told of before it sleeps", test_told_before_sleep},
 		{"a whole round of completions", test_whole_round},
 		CU_TEST_INFO_NULL,
 	};
