@@ -4,6 +4,10 @@
 #include "spin.h"
 
 #include <stdatomic.h>
+#include <string.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
 
 #define PAUSES 16
 #define PAUSE_MOST_NS 500 /* of one; a CPU's own takes 10 to 70 ns */
@@ -37,15 +41,33 @@ static bool measure_pauses(void)
 	return best < PAUSES * PAUSE_MOST_NS;
 }
 
+/* QEMU's emulation says its name where a hypervisor does. */
+static bool is_emulated(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	unsigned a, b, c, d, name[3];
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & 1u << 31)) /* no hypervisor */
+		return false;
+	__cpuid(0x40000000, a, name[0], name[1], name[2]);
+	return !memcmp(name, "TCGTCGTCGTCG", sizeof(name));
+#else
+	return false;
+#endif
+}
+
 /*
  * An emulated CPU leaves its loop for a pause. QEMU's takes the lock there that all its devices
- * take: the one that we wait for would wait for us. Where pauses are a trap there are none.
+ * take: the one that we wait for would wait for us. Where pauses are a trap there are none. What
+ * one costs does not tell for certain: while nobody has that lock it is 150 ns, and a slow CPU's
+ * own pause is no shorter.
  */
 bool spin_pauses(void)
 {
 	static atomic_int known; /* 1: they are none, 2: they are */
 
 	if (!atomic_load_explicit(&known, memory_order_relaxed))
-		atomic_store_explicit(&known, measure_pauses() ? 1 : 2, memory_order_relaxed);
+		atomic_store_explicit(&known, !is_emulated() && measure_pauses() ? 1 : 2,
+				      memory_order_relaxed);
 	return atomic_load_explicit(&known, memory_order_relaxed) == 1;
 }
