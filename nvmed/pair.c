@@ -197,9 +197,14 @@ int pair_get(struct controller *c, struct pair **pair)
 	return *pair ? 0 : c->dead ? -ENODEV : ret;
 }
 
-/* A pair that a reset ended, and that is not created again yet, has no queues to delete. */
+/*
+ * A pair that a reset ended, and that is not created again yet, has no queues to delete. The
+ * doorbell of a queue that is deleted must not be rung, which controllers report as an error: what
+ * was taken stays untold.
+ */
 static void drop_pair(struct controller *c, struct pair *p)
 {
+	nvme_queue_stop(&p->queue);
 	if (!c->dead && p->made == c->resets) {
 		delete_queue(c, nvme_admin_delete_sq, p->queue.params.id);
 		if (p->made == c->resets)

@@ -70,6 +70,30 @@ static void test_sharing(void)
 	finish();
 }
 
+/* A completion was taken and not told of. While the queues are deleted it is not told of either. */
+static void test_deleted_untold(void)
+{
+	struct pair *p;
+
+	begin();
+	start();
+	c->mapped = true;
+	p = model_pair = get();
+	CU_ASSERT_EQUAL(perform(PCIDIPC_BLOCK_READ, 1, false, false, NULL), 0);
+	m.cq_doorbells = 0;
+	CU_ASSERT_NOT_EQUAL(p->queue.cq_head, p->queue.cq_doorbell.written);
+	m.hold_opcode = MODEL_HOLD | nvme_admin_delete_cq;
+	flag = false;
+	pcidipc_spawn(c->loop, put_task, p);
+	UNTIL(m.nheld);
+	c->poller.arm(&c->poller);
+	CU_ASSERT_EQUAL(m.cq_doorbells, 0);
+	m.hold_opcode = 0;
+	model_answer_held(0, 0);
+	until(&flag);
+	finish();
+}
+
 /* Where each register write is a request, one queue for all. */
 static void test_one_pair(void)
 {
@@ -128,6 +152,7 @@ int main(void)
 {
 	CU_TestInfo tests[] = {
 		{"pairs are shared", test_sharing},
+		{"no doorbell of a queue that is deleted", test_deleted_untold},
 		{"one pair for all", test_one_pair},
 		{"a list of 2500 namespaces", test_long_list},
 		{"full lists", test_full_list},
