@@ -438,19 +438,29 @@ static int64_t take_step(const struct step *s)
 /* ---- being told ---- */
 
 static struct pcidipc_watch listening, told;
-static bool removed;
+static bool ending;
+static bool hanging; /* a transfer whose end the test will want to know */
+
+/* At once, unless the test waits for an answer, or has still to ask for one. */
+static void end(void)
+{
+	ending = true;
+	if (!told.loop || (told.events && !hanging))
+		pcidipc_loop_stop(loop, 0);
+}
 
 static void step_task(void *arg)
 {
 	struct step step = *(struct step *)arg;
 	int64_t result = take_step(&step);
 
+	hanging = (hanging || step.step == USB_HANG) && step.step != USB_HUNG;
 	free(arg);
 	if (send(told.fd, &result, sizeof(result), MSG_NOSIGNAL) < 0)
 		pcidipc_debug("nobody wants to know");
 	pcidipc_watch_change(&told, EPOLLIN);
-	if (removed)
-		pcidipc_loop_stop(loop, 0);
+	if (ending)
+		end();
 }
 
 static void on_step(struct pcidipc_watch *watch, unsigned events)
@@ -466,6 +476,9 @@ static void on_step(struct pcidipc_watch *watch, unsigned events)
 	free(step);
 	pcidipc_watch_remove(watch);
 	close(watch->fd);
+	hanging = false;
+	if (ending)
+		end();
 	pcidipc_watch_change(&listening, EPOLLIN);
 }
 
@@ -484,16 +497,14 @@ static void on_pci_event(uint32_t event, void *arg)
 {
 	(void)arg;
 	if (event == RINGABI_EVENT_SHUTDOWN)
-		pcidipc_loop_stop(loop, 0);
+		end();
 }
 
 static void on_lost(int error, void *arg)
 {
 	(void)arg;
 	pcidipc_notice("xhcid is gone: %s", strerror(-error));
-	removed = true;
-	if (!told.loop || told.events)
-		pcidipc_loop_stop(loop, 0);
+	end();
 }
 
 static int connect_all(void)
