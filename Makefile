@@ -129,7 +129,9 @@ $(B)/lib/libunit.a: $(call objs,$(UNIT_LIB))
 # xhcid has names that nvmed has too: what tests more than a part of it links it alone.
 XHCID_TESTS := $(filter $(B)/tests/test_xhcid%,$(UNIT_TESTS))
 $(XHCID_TESTS): $(B)/tests/%: $(B)/obj/tests/unit/%.o $(call objs,tests/unit/suites.c $(filter-out %/main.c,$(XHCID_SRC))) $(LIB_A)
-	$(link) $(LIB_LIBS) -lcunit
+	$(link) $(WRAP) $(LIB_LIBS) -lcunit
+# Its own stands before the library's, and calls it.
+$(B)/tests/test_xhcid_hubs: WRAP := -Wl,--wrap=pcidipc_spawn
 $(filter-out $(XHCID_TESTS),$(UNIT_TESTS)): $(B)/tests/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib/libundertest.a $(LIB_A)
 	$(link) $(LIB_LIBS) $(PCID_LIBS) $(NVMED_LIBS) $(USBSCSID_LIBS) -lcunit
 # What knows no rig is tests/unit's: the hostile peers, and what a process holds.

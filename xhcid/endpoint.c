@@ -360,8 +360,7 @@ void endpoint_service_soon(struct endpoint *ep)
 	if (ep->spawned)
 		return;
 	if (pcidipc_spawn(c->loop, service_task, ep)) { /* no memory for it now */
-		c->starved = true;
-		watchdog_start(c);
+		watchdog_starved(c);
 		return;
 	}
 	ep->spawned = true;

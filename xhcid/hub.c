@@ -14,6 +14,8 @@
 #define MAX_ERRORS 5	 /* in a row, of its status change endpoint; then its ports are asked */
 #define ASK_STEPS 10	 /* until then, of ASK_STEP */
 #define ASK_STEP (100 * MS)
+#define STATUS_BURST 64 /* that it tells at once; then two in STATUS_STEP */
+#define STATUS_STEP (10 * MS)
 #define BITMAP 64 /* bytes of the status change endpoint that we take */
 
 #define HUB_CLASS 0x20u /* bmRequestType: class request to the hub */
@@ -45,8 +47,10 @@ struct hub {
 	struct endpoint *status;
 	struct pcidipc_buf *bitmap;
 	struct td td;
-	unsigned errors; /* in a row */
-	bool own;	 /* its own status is being read */
+	unsigned errors;	   /* in a row */
+	bool own;		   /* its own status is being read */
+	bool unposted, own_unread; /* there was no memory for a task */
+	struct pace told;
 };
 
 static bool is_super(const struct device *dev)
@@ -246,7 +250,10 @@ static void post_later(struct hub *hub)
 {
 	if (hub->stopping || hub->device->gone)
 		return;
-	if (!pcidipc_spawn(hub->device->controller->loop, again_task, hub))
+	hub->unposted = pcidipc_spawn(hub->device->controller->loop, again_task, hub);
+	if (hub->unposted)
+		watchdog_starved(hub->device->controller);
+	else
 		hub->device->tasks++;
 }
 
@@ -274,10 +281,10 @@ static void own_task(void *arg)
 	if (control_run(dev, &setup, raw) == (int)sizeof(raw)) {
 		uint16_t status = descriptor_u16(raw), change = descriptor_u16(raw + 2);
 
-		pcidipc_log_ratelimited(PCIDIPC_WARNING, "%s: %s: the hub: %s, %s",
-					dev->controller->address, dev->path,
-					status & 2 ? "overcurrent" : "no overcurrent",
-					status & 1 ? "no power of its own" : "its power is good");
+		port_log(dev->port, PCIDIPC_WARNING, "%s: %s: the hub: %s, %s",
+			 dev->controller->address, dev->path,
+			 status & 2 ? "overcurrent" : "no overcurrent",
+			 status & 1 ? "no power of its own" : "its power is good");
 		clear_own(hub, change);
 		if (change && !hub->stopping) /* they may be without power now */
 			look_at_ports(hub);
@@ -291,7 +298,22 @@ static void look_at_self(struct hub *hub)
 	if (hub->own)
 		return;
 	hub->own = !pcidipc_spawn(hub->device->controller->loop, own_task, hub);
+	hub->own_unread = !hub->own;
 	hub->device->tasks += hub->own;
+	if (hub->own_unread)
+		watchdog_starved(hub->device->controller);
+}
+
+void hub_retry(struct device *dev)
+{
+	struct hub *hub = dev->hub;
+
+	if (hub->unposted)
+		post_later(hub);
+	if (hub->own_unread)
+		look_at_self(hub);
+	for (unsigned i = 1; i <= hub->nports; i++)
+		port_retry(&hub->ports[i]);
 }
 
 static void look_at_bitmap(struct hub *hub)
@@ -315,7 +337,11 @@ static void status_done(struct td *td, int res)
 			((uint8_t *)pcidipc_buf_ptr(hub->bitmap))[1] = 0;
 		hub->errors = 0;
 		look_at_bitmap(hub);
-		post(hub);
+		if (pace_allows(&hub->told, pcidipc_loop_now(hub->device->controller->loop),
+				STATUS_STEP, STATUS_BURST))
+			post(hub);
+		else
+			post_later(hub);
 	} else if (res != -ENODEV) {
 		hub->errors++;
 		post_later(hub);

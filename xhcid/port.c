@@ -17,6 +17,10 @@
 #define RESET_STEPS 1000
 #define RECOVERY (10 * MS) /* TRSTRCY */
 #define TRIES 3
+#define ATTACH_BURST 8 /* then one in so many ticks */
+#define ATTACH_TICKS 100
+#define LOG_BURST 10
+#define LOG_TICKS 100
 
 static int port_state(struct port *port, struct port_state *state)
 {
@@ -35,6 +39,34 @@ static bool over(const struct port *port)
 	return c->dead || c->stopping || (port->hub && port->hub->gone);
 }
 
+/* ---- not all the time ---- */
+
+bool pace_allows(struct pace *pace, uint64_t now, uint64_t step, unsigned burst)
+{
+	if (pace->due < now)
+		pace->due = now;
+	if (pace->due - now > (burst - 1) * step)
+		return false;
+	pace->due += step;
+	return true;
+}
+
+bool port_may_log(struct port *port)
+{
+	struct controller *c = port->controller;
+
+	return pace_allows(&port->lines, pcidipc_loop_now(c->loop), LOG_TICKS * c->tick_ns,
+			   LOG_BURST);
+}
+
+static bool may_attach(struct port *port)
+{
+	struct controller *c = port->controller;
+
+	return pace_allows(&port->attaches, pcidipc_loop_now(c->loop), ATTACH_TICKS * c->tick_ns,
+			   ATTACH_BURST);
+}
+
 /* ---- attaching ---- */
 
 static int debounce(struct port *port)
@@ -50,6 +82,26 @@ static int debounce(struct port *port)
 			ret = -ENODEV;
 		steady = state.connect_changed ? 0 : steady + 1;
 	}
+	return ret;
+}
+
+/* It has been attached again and again: not now, and only if it stays. */
+static int await_turn(struct port *port)
+{
+	struct port_state state;
+	int ret = 0;
+
+	if (may_attach(port))
+		return 0;
+	port_log(port, PCIDIPC_WARNING,
+		 "%s: port %u: what is plugged in comes and goes: it has to stay for a while",
+		 where(port), port->number);
+	do {
+		pcidipc_task_sleep(DEBOUNCE_STEP);
+		ret = over(port) ? -ENODEV : port_state(port, &state);
+		if (!ret && (!state.connected || state.connect_changed))
+			ret = -ENODEV;
+	} while (!ret && !may_attach(port));
 	return ret;
 }
 
@@ -108,6 +160,8 @@ static void attach(struct port *port)
 {
 	int ret = debounce(port);
 
+	if (!ret)
+		ret = await_turn(port);
 	for (unsigned i = 0; i < TRIES && !over(port); i++) {
 		if (!ret)
 			ret = create(port);
@@ -124,7 +178,8 @@ static void attach(struct port *port)
 	port_remove_device(port);
 	if (over(port) || ret == -ENODEV)
 		return;
-	pcidipc_warn("%s: the device at port %u is not usable", where(port), port->number);
+	port_log(port, PCIDIPC_WARNING, "%s: the device at port %u is not usable", where(port),
+		 port->number);
 	port->given_up = true;
 }
 
@@ -143,14 +198,11 @@ static void look_at_current(struct port *port, const struct port_state *state)
 {
 	if (state->overcurrent == port->overcurrent) {
 		if (state->overcurrent_changed && !state->overcurrent)
-			pcidipc_log_ratelimited(PCIDIPC_WARNING,
-						"%s: port %u: overcurrent, over "
-						"already",
-						where(port), port->number);
+			port_log(port, PCIDIPC_WARNING, "%s: port %u: overcurrent, over already",
+				 where(port), port->number);
 	} else {
-		pcidipc_log_ratelimited(
-			PCIDIPC_WARNING, "%s: port %u: %s", where(port), port->number,
-			state->overcurrent ? "overcurrent: it is off" : "no overcurrent any more");
+		port_log(port, PCIDIPC_WARNING, "%s: port %u: %s", where(port), port->number,
+			 state->overcurrent ? "overcurrent: it is off" : "no overcurrent any more");
 	}
 	port->overcurrent = state->overcurrent;
 	if (!state->overcurrent && !state->powered) {
@@ -199,13 +251,12 @@ static void look(struct port *port)
 	port->replugged = false;
 	look_at_current(port, &state);
 	if (state.config_error)
-		pcidipc_log_ratelimited(PCIDIPC_WARNING,
-					"%s: port %u: the link could not be "
-					"configured",
-					where(port), port->number);
+		port_log(port, PCIDIPC_WARNING, "%s: port %u: the link could not be configured",
+			 where(port), port->number);
 	why = why_gone(port, &state);
 	if (port->device && why) {
-		pcidipc_notice("%s: %s: %s", port->controller->address, port->device->path, why);
+		port_log(port, PCIDIPC_NOTICE, "%s: %s: %s", port->controller->address,
+			 port->device->path, why);
 		port_remove_device(port);
 	}
 	port->again = false;
@@ -236,6 +287,23 @@ void port_changed(struct port *port)
 	if (port->busy || over(port))
 		return;
 	port->busy = !pcidipc_spawn(port->controller->loop, port_task, port);
+	if (!port->busy)
+		watchdog_starved(port->controller);
+}
+
+void port_retry(struct port *port)
+{
+	if ((port->changed || port->again) && !port->busy)
+		port_changed(port);
+}
+
+void ports_retry(struct controller *c)
+{
+	for (unsigned i = 1; i <= c->nports; i++)
+		port_retry(&c->ports[i]);
+	for (unsigned i = 1; i <= MAX_SLOTS; i++)
+		if (c->slots[i] && c->slots[i]->hub)
+			hub_retry(c->slots[i]);
 }
 
 void ports_start(struct controller *c)

@@ -137,15 +137,18 @@ static void watch_slowly(struct controller *c)
 static void tick(struct pcidipc_timer *timer)
 {
 	struct controller *c = pcidipc_container_of(timer, struct controller, watchdog);
+	bool starved;
 
 	c->clock++;
 	c->watching = false;
 	if (c->dead)
 		return;
-	if (c->timed || c->starved) {
-		c->starved = false;
+	starved = c->starved;
+	c->starved = false;
+	if (c->timed || starved)
 		look_at_transfers(c);
-	}
+	if (starved)
+		ports_retry(c);
 	if (!c->looking)
 		c->looking = !pcidipc_spawn(c->loop, look_task, c);
 	if (c->timed || c->ncommands || c->starved)
@@ -161,4 +164,10 @@ void watchdog_start(struct controller *c)
 	c->watching = true;
 	c->slowly = false;
 	pcidipc_timer_set(c->loop, &c->watchdog, c->tick_ns, tick);
+}
+
+void watchdog_starved(struct controller *c)
+{
+	c->starved = true;
+	watchdog_start(c);
 }

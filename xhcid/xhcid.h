@@ -94,6 +94,13 @@ struct interface {
 	char name[48];
 };
 
+/* So many at once, then one in a while: what devices bring about is not to fill the log, or keep us
+ * busy. */
+struct pace {
+	uint64_t due; /* all that was allowed has its time until then */
+};
+bool pace_allows(struct pace *pace, uint64_t now, uint64_t step, unsigned burst);
+
 struct port {
 	struct controller *controller;
 	struct device *hub; /* NULL: a root port */
@@ -108,6 +115,7 @@ struct port {
 	bool overcurrent;
 	bool given_up;	 /* what is plugged in cannot be used */
 	uint8_t revived; /* warm resets of a link with nothing at its end */
+	struct pace attaches, lines;
 	struct device *device;
 };
 
@@ -205,7 +213,7 @@ struct controller {
 	unsigned timed; /* TDs with a deadline */
 	struct pcidipc_timer watchdog;
 	bool watching, slowly, looking;
-	bool starved; /* an endpoint waits for a task to serve it */
+	bool starved; /* something waits for a task that there was no memory for */
 
 	struct pcidipc_scheme scheme; /* for people: what there is */
 	struct capture capture;
@@ -259,6 +267,8 @@ const char *completion_name(unsigned code);
 
 /* watchdog.c */
 void watchdog_start(struct controller *c);
+/* There is no memory for a task: endpoints, ports and hubs are looked at again at the next tick. */
+void watchdog_starved(struct controller *c);
 
 /* context.c: contexts in memory that the controller reads and writes */
 void context_set_slot(struct device *dev, uint64_t iova);
@@ -405,6 +415,16 @@ void request_fail_parked(struct stream *s, int error);
 
 /* port.c */
 void port_changed(struct port *port);
+/* The same for those whose task did not begin. */
+void port_retry(struct port *port);
+void ports_retry(struct controller *c);
+/* May it have a line in the log? */
+bool port_may_log(struct port *port);
+#define port_log(port, level, ...)                       \
+	do {                                             \
+		if (port_may_log(port))                  \
+			pcidipc_log(level, __VA_ARGS__); \
+	} while (0)
 /* Root ports, after the controller runs. */
 void ports_start(struct controller *c);
 void ports_stop(struct controller *c);		   /* task */
@@ -426,6 +446,7 @@ int hub_port_reset(struct port *port, bool warm);
 int hub_port_power(struct port *port);
 int hub_start(struct device *dev);
 void hub_stop(struct device *dev);
+void hub_retry(struct device *dev);
 void hub_free(struct device *dev);
 void hub_fill_slot(const struct device *dev, uint32_t *slot);
 /* A hub's ports count from 1; NULL: it has no such port, or is no hub. */

@@ -25,6 +25,30 @@ static void forget_log(void)
 		abort();
 }
 
+static unsigned lines_logged(const char *text)
+{
+	static char all[1 << 16];
+	ssize_t n = pread(log_fd, all, sizeof(all) - 1, 0);
+	unsigned count = 0;
+
+	all[n > 0 ? n : 0] = 0;
+	for (const char *at = all; (at = strstr(at, text)); at++)
+		count++;
+	return count;
+}
+
+/* ---- tasks, while there is memory for them ---- */
+
+static bool no_tasks;
+
+int __real_pcidipc_spawn(struct pcidipc_loop *loop, void (*fn)(void *arg), void *arg);
+int __wrap_pcidipc_spawn(struct pcidipc_loop *loop, void (*fn)(void *arg), void *arg);
+
+int __wrap_pcidipc_spawn(struct pcidipc_loop *loop, void (*fn)(void *arg), void *arg)
+{
+	return no_tasks ? -ENOMEM : __real_pcidipc_spawn(loop, fn, arg);
+}
+
 /* ---- hubs ---- */
 
 /* The hub with this slot listens, and its ports have power. */
@@ -252,6 +276,117 @@ static void test_deaf_hub(void)
 	finish();
 }
 
+/* ---- what never ends ---- */
+
+/* A port whose overcurrent comes and goes: some of it is logged, not all. */
+static void test_log(void)
+{
+	begin();
+	forget_log();
+	CU_ASSERT_EQUAL_FATAL(start(), 0);
+	c->tick_ns = 1000000000; /* time passes slowly */
+	for (unsigned i = 0; i < 100; i++) {
+		UNTIL(!c->ports[1].busy);
+		m.portsc[1] ^= PORTSC_OVERCURRENT;
+		m.portsc[1] |= PORTSC_OVERCURRENT_CHANGE | PORTSC_CONFIG_ERROR;
+		model_port_event(1);
+		UNTIL(c->ports[1].overcurrent == !!(m.portsc[1] & PORTSC_OVERCURRENT));
+	}
+	CU_ASSERT_TRUE(logged("port 1: overcurrent: it is off"));
+	CU_ASSERT_EQUAL(lines_logged("port 1:"), 10);
+	model_plug(2, SPEED_SUPER); /* what others have to say is said */
+	UNTIL(m.announced == 1);
+	m.portsc[2] |= PORTSC_CONFIG_ERROR;
+	model_port_event(2);
+	UNTIL(logged("port 2: the link could not be configured"));
+	c->tick_ns = 1000000;
+	finish();
+}
+
+/* A device that comes and goes has to stay for longer, after some times. */
+static void test_flapping(void)
+{
+	unsigned n = 0;
+
+	begin();
+	forget_log();
+	CU_ASSERT_EQUAL_FATAL(start(), 0);
+	c->tick_ns = 20000000;
+	while (n < 100) {
+		model_plug(1, SPEED_SUPER);
+		UNTIL((m.announced > n && !c->ports[1].busy) || logged("comes and goes"));
+		if (m.announced == n)
+			break;
+		model_unplug(1);
+		n++;
+		UNTIL(m.gone_children == n && !c->ports[1].busy);
+	}
+	CU_ASSERT_TRUE(n >= 8 && n < 100);
+	c->tick_ns = 1000000;	    /* it has seconds to wait, which do not end */
+	model_plug(2, SPEED_SUPER); /* others have nothing to do with it */
+	UNTIL(m.announced == n + 1);
+	CU_ASSERT_TRUE(c->ports[2].device && !c->ports[1].device);
+	model_unplug(1); /* it has not stayed */
+	UNTIL(!c->ports[1].busy);
+	CU_ASSERT_EQUAL(m.announced, n + 1);
+	c->tick_ns = 20000000;
+	model_plug(1, SPEED_SUPER);
+	UNTIL(m.announced == n + 2);
+	c->tick_ns = 1000000;
+	finish();
+}
+
+/* A hub that has something to tell all the time is not listened to all the time. */
+static void test_chatty_hub(void)
+{
+	uint64_t begun;
+
+	begin_hub(3, SPEED_HIGH);
+	m.chatty_hub = true;
+	m.statuses = 0;
+	begun = pcidipc_loop_now(c->loop);
+	model_run_endpoint(1, 3);
+	UNTIL(m.statuses > 100);
+	m.chatty_hub = false;
+	CU_ASSERT_TRUE(pcidipc_loop_now(c->loop) - begun > 150000000);
+	UNTIL(c->slots[1]->endpoints[3]->streams[0].first);
+	plug_stick(1, 2, SPEED_FULL);
+	finish();
+}
+
+/* No memory for a task, for a while: what was told is not forgotten. */
+static void test_no_tasks(void)
+{
+	begin();
+	CU_ASSERT_EQUAL_FATAL(start(), 0);
+	UNTIL(!c->ports[1].busy);
+	no_tasks = true;
+	model_plug(1, SPEED_SUPER);
+	UNTIL(c->ports[1].changed);
+	no_tasks = false;
+	CU_ASSERT_TRUE(SOON(m.announced == 1));
+	finish();
+}
+
+static void test_no_tasks_for_hubs(void)
+{
+	begin_hub(3, SPEED_HIGH);
+	m.plugs_hub = false;
+	m.packet0 = 8;
+	m.slot[1].hub[0] = 2 | 2u << 16;
+	no_tasks = true;
+	model_plug(4, SPEED_FULL);
+	model_plug_hub(1, 2, SPEED_FULL);
+	/* The hub tells it until it is heard; and at some time is not even listened to. */
+	UNTIL(c->ports[4].changed && hub_port(c->slots[1], 2)->changed &&
+	      !c->slots[1]->endpoints[3]->streams[0].first);
+	no_tasks = false;
+	CU_ASSERT_TRUE(SOON(m.announced == 2));
+	CU_ASSERT_TRUE(SOON(!(m.slot[1].hub[0] >> 16)));
+	CU_ASSERT_TRUE(SOON(c->slots[1]->endpoints[3]->streams[0].first));
+	finish();
+}
+
 static CU_TestInfo tests[] = {
 	{"a translator for each port", test_multiple},
 	{"a single translator", test_single},
@@ -263,6 +398,11 @@ static CU_TestInfo tests[] = {
 	{"a hub's own power and current", test_hub_itself},
 	{"errors of a link", test_link_errors},
 	{"a hub that tells nothing", test_deaf_hub},
+	{"a hub that tells all the time", test_chatty_hub},
+	{"a port that has something to say all the time", test_log},
+	{"a device that comes and goes", test_flapping},
+	{"no memory for a task", test_no_tasks},
+	{"no memory for a task of a hub", test_no_tasks_for_hubs},
 	CU_TEST_INFO_NULL,
 };
 

@@ -336,12 +336,13 @@ static bool model_interrupt_in(unsigned slot, unsigned dci)
 {
 	struct model_slot *s = &m.slot[slot];
 	struct model_td td;
-	uint8_t bits = 0;
+	uint8_t bits = m.chatty_hub ? 1u << 4 : 0;
 
 	for (unsigned i = 0; i <= MODEL_HUB_PORTS; i++)
 		bits |= s->hub[i] >> 16 ? 1u << i : 0;
 	if (!bits || !model_take_td(&s->endpoint[dci], &td))
 		return false;
+	m.statuses++;
 	*(uint8_t *)model_at(le64toh(((struct trb *)model_at(td.at[0], 16))->parameter), 1) = bits;
 	model_transfer_event(slot, dci, td.at[0], td.total > 1 ? CC_SHORT_PACKET : CC_SUCCESS,
 			     td.total - 1);

@@ -72,6 +72,7 @@ static struct model {
 	unsigned config_bytes;
 	uint8_t packet0; /* bMaxPacketSize0 of sticks */
 	bool no_status;	 /* control transfers are left without an end */
+	bool chatty_hub; /* hubs tell of port 4, whatever is there */
 	bool plugs_hub;	 /* what comes next is a hub, whatever its speed */
 	bool single_tt;	 /* hubs have one translator for all ports */
 	uint8_t sublink; /* the number of the speed below hubs of SuperSpeedPlus */
@@ -80,7 +81,7 @@ static struct model {
 	unsigned wild, crossings, lost_events, aborts, resets, warm_resets, announced,
 		gone_children;
 	unsigned commands[64], td_sizes_wrong, written_unready, transfers;
-	unsigned masks;
+	unsigned masks, statuses; /* that hubs told */
 	bool master, masked, pending;
 	unsigned blocked_slot, blocked_dci; /* a transfer waits for room on the event ring */
 	int irq;

@@ -224,6 +224,26 @@ static inline void ask(struct interface *in, struct asked *a, uint8_t endpoint, 
 	submit(in, a, RINGABI_USB_TRANSFER, &arg, len);
 }
 
+static bool too_late;
+
+static inline void give_up_waiting(struct pcidipc_timer *timer)
+{
+	(void)timer;
+	too_late = true;
+}
+
+/* It comes to that by itself, in ten seconds at most. */
+#define SOON(condition)                                                             \
+	({                                                                          \
+		struct pcidipc_timer timer_ = {0};                                  \
+                                                                                    \
+		too_late = false;                                                   \
+		pcidipc_timer_set(c->loop, &timer_, 10000000000u, give_up_waiting); \
+		UNTIL((condition) || too_late);                                     \
+		pcidipc_timer_cancel(&timer_);                                      \
+		!too_late;                                                          \
+	})
+
 static int finish_asked(struct asked *a)
 {
 	UNTIL(a->done);
