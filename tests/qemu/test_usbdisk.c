@@ -12,9 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client.h"
 #include "monitor.h"
-#include "rig.h"
+#include "usbrig.h"
 
 #define IMAGE_BYTES (24u << 20)
 #define POOL_BYTES (96u << 20)
@@ -22,24 +21,7 @@
 
 static struct rig rig;
 
-static const char config[] = "driver \"xhcid\" {\n"
-			     "	class = 0x0c\n"
-			     "	subclass = 0x03\n"
-			     "	interface = 0x30\n"
-			     "	command = \"xhcid\"\n"
-			     "	service = \"xhci\"\n"
-			     "}\n"
-			     "driver \"usbscsid\" {\n"
-			     "	below = \"usb\"\n"
-			     "	class = 0x08\n"
-			     "	command = \"usbscsid\"\n"
-			     "	service = \"usb\"\n"
-			     "	args = { \"-v\" }\n"
-			     "	restart_limit = -1\n"
-			     "}\n";
-
-/* What is what: by the serial numbers that QEMU's devices have. The order in which they come up is
- * not ours to say. */
+/* What is what: by the serial numbers that QEMU's devices have. */
 static struct disk {
 	const char *serial, *transport;
 	uint32_t block;
@@ -86,20 +68,6 @@ static void test_identity(void)
 	}
 }
 
-static bool reads(struct client *c, const struct disk *d, uint64_t addr, uint32_t bytes,
-		  uint64_t off)
-{
-	int ret;
-
-	memset(c->base + addr, 0xee, bytes);
-	ret = client_read(c, addr, bytes, off);
-	if (ret == (int)bytes && !memcmp(c->base + addr, d->shadow + off, bytes))
-		return true;
-	fprintf(stderr, "%s: %u bytes at %llu to %#llx: %d\n", d->serial, bytes,
-		(unsigned long long)off, (unsigned long long)addr, ret);
-	return false;
-}
-
 /* From one block to 16 MiB, at alignments down to a byte. */
 static void sizes(const struct disk *d)
 {
@@ -113,10 +81,10 @@ static void sizes(const struct disk *d)
 			uint32_t bytes = blocks[i] * d->block;
 			uint64_t off = n++ * 5 % 1000 * d->block;
 
-			CU_ASSERT_TRUE(reads(&c, d, 65536 - align, bytes, off));
+			CU_ASSERT_TRUE(usb_reads(&c, d->shadow, 65536 - align, bytes, off));
 		}
 	for (uint32_t mib = 1; mib <= 16; mib *= 2)
-		CU_ASSERT_TRUE(reads(&c, d, 4096 - 1, mib << 20, mib << 12));
+		CU_ASSERT_TRUE(usb_reads(&c, d->shadow, 4096 - 1, mib << 20, mib << 12));
 	client_close(&c);
 }
 
@@ -139,7 +107,7 @@ static void writes(struct disk *d)
 		memcpy(c.base + 12345, c.base + (60u << 20), bytes);
 		memcpy(d->shadow + off, c.base + 12345, bytes);
 		CU_ASSERT_EQUAL(client_write(&c, 12345, bytes, off), (int)bytes);
-		CU_ASSERT_TRUE(reads(&c, d, 40u << 20, bytes, off));
+		CU_ASSERT_TRUE(usb_reads(&c, d->shadow, 40u << 20, bytes, off));
 	}
 	CU_ASSERT_EQUAL(pcidipc_blockdev_flush(c.dev), 0);
 	CU_ASSERT_EQUAL(pcidipc_blockdev_write(c.dev, c.index, 0, d->block, 0, true),
@@ -212,54 +180,22 @@ static void test_unplug(void)
 	}
 	RIG_UNTIL((ret = client_read(&c, 0, 512, 0)) == -ENODEV);
 	CU_ASSERT_EQUAL(ret, -ENODEV);
-	CU_ASSERT_TRUE(reads(&other, &disks[UAS], 0, 4096, 17u << 20));
+	CU_ASSERT_TRUE(usb_reads(&other, disks[UAS].shadow, 0, 4096, 17u << 20));
 	client_close(&c);
 	client_close(&other);
 }
 
 /* ---- the rig ---- */
 
-/* Ask every disk who it is. */
-static int find_disks(void)
-{
-	unsigned found = 0;
-
-	for (unsigned n = 0; n < DISKS; n++) {
-		char name[32];
-		struct client c;
-
-		snprintf(name, sizeof(name), "disk/usb%u", n);
-		if (client_open(&c, name, 0, 2u << 20))
-			continue;
-		for (unsigned i = 0; i < DISKS; i++)
-			if (!strcmp(c.info->serial, disks[i].serial)) {
-				snprintf(disks[i].name, sizeof(disks[i].name), "%s", name);
-				found++;
-			}
-		client_close(&c);
-	}
-	return found == DISKS ? 0 : -ENOENT;
-}
-
-static bool all_served(void)
-{
-	return rig_log_count(&rig, 0, ", usb-") >= DISKS;
-}
-
 static void attach(const char *serial, const char *port, bool uas, const char *more)
 {
-	rig_arg(&rig, "-drive");
-	rig_arg(&rig, "file=@/%s.img,if=none,id=d-%s,format=raw%s", serial, serial,
-		!strcmp(serial, "locked") ? ",readonly=on" : "");
-	rig_arg(&rig, "-device");
-	if (!uas) {
-		rig_arg(&rig, "usb-storage,id=%s,bus=x.0,port=%s,drive=d-%s,serial=%s", serial,
-			port, serial, serial);
-		return;
+	usb_drive(&rig, serial, !strcmp(serial, "locked") ? ",readonly=on" : "");
+	if (uas) {
+		usb_adapter(&rig, "usb-uas", serial, port);
+		usb_unit(&rig, serial, "scsi-hd", 0, serial, more);
+	} else {
+		usb_stick(&rig, serial, port, more);
 	}
-	rig_arg(&rig, "usb-uas,id=%s,bus=x.0,port=%s", serial, port);
-	rig_arg(&rig, "-device");
-	rig_arg(&rig, "scsi-hd,bus=%s.0,drive=d-%s,serial=%s%s", serial, serial, serial, more);
 }
 
 static int start(void)
@@ -278,11 +214,9 @@ static int start(void)
 	attach("uas2", "6", true, "");
 	attach("big", "3", true, ",logical_block_size=4096,physical_block_size=4096");
 	attach("locked", "4", false, "");
-	ret = rig_start(&rig, config);
-	if (!ret && !RIG_UNTIL(all_served()))
-		ret = -ETIMEDOUT;
-	if (!ret)
-		ret = find_disks();
+	ret = rig_start(&rig, usb_config);
+	for (unsigned i = 0; i < DISKS && !ret; i++)
+		ret = usb_find(disks[i].serial, disks[i].name) ? 0 : -ENOENT;
 	if (ret) {
 		fprintf(stderr, "the disks did not come: %s\n", strerror(-ret));
 		rig_show_log(&rig);
