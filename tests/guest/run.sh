@@ -40,7 +40,7 @@ devices()
 	-drive file=$run/disk1.img,if=none,id=d1,format=raw,cache=unsafe -device nvme,drive=d1,serial=disk1,addr=3
 	-drive file=$run/stick.img,if=none,id=d2,format=raw,cache=unsafe
 	-drive file=$run/uas.img,if=none,id=d4,format=raw,cache=unsafe
-	-device qemu-xhci,id=xhci,addr=4 -device usb-storage,bus=xhci.0,port=1,drive=d2,serial=stick
+	-device qemu-xhci,id=xhci,addr=4 -device usb-storage,id=stick,bus=xhci.0,port=1,drive=d2,serial=stick
 	-device usb-uas,id=uas,bus=xhci.0,port=2 -device scsi-hd,bus=uas.0,drive=d4,serial=uas
 	-device edu,addr=5,dma_mask=0xffffffff
 	-device pcie-pci-bridge,id=bridge0,addr=6 -device edu,bus=bridge0,addr=1 -device edu,bus=bridge0,addr=2

@@ -38,7 +38,7 @@ start_libusb()
 {
 	await is_there
 	for port in 1 2; do
-		usbscsid --libusb "$(device_of $port)" --name libusb$port -v -v 2>/tmp/libusb$port.log &
+		usbscsid --libusb "$(device_of $port)" --name libusb$port --timeout ${timeout:-30} -v -v 2>/tmp/libusb$port.log &
 		by_libusb_pids="$by_libusb_pids $!"
 	done
 	for port in 1 2; do
@@ -135,3 +135,33 @@ pcidctl disk read libusb2 --output /tmp/out2 --offset 15M --bytes 9M
 stop_libusb
 cmp /tmp/in /tmp/out1
 cmp /tmp/in /tmp/out2
+
+# A Bulk-Only command that is not answered in time: reset recovery, and the stick works again. (Not of UAS: QEMU ends
+# when a transfer of its UAS device is taken back.)
+throttle()
+{
+	qmp '{"execute": "block_set_io_throttle", "arguments": {"device": "d2", "bps": '$1', "bps_rd": 0, "bps_wr": 0,
+		"iops": 0, "iops_rd": 0, "iops_wr": 0}}'
+}
+
+timeout=1
+start_libusb
+throttle 200000
+! pcidctl disk read libusb1 --output /dev/null --bytes 4M || fail "nothing was too slow"
+throttle 0
+grep "reset recovery" /tmp/libusb1.log
+pcidctl disk read libusb1 --output /tmp/out --offset 14M --bytes 9M
+cmp /tmp/in /tmp/out
+
+# Unplugged while nothing is under way: usbscsid and its disk go.
+for id in stick uas; do
+	qmp '{"execute": "device_del", "arguments": {"id": "'$id'"}}'
+done
+for pid in $by_libusb_pids; do
+	wait $pid || fail "usbscsid ended with exit status $? when its device was unplugged"
+done
+by_libusb_pids=
+for port in 1 2; do
+	grep "the device is gone" /tmp/libusb$port.log
+	! pcidctl disk info libusb$port || fail "libusb$port is still there"
+done
