@@ -16,8 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "client.h"
-#include "rig.h"
+#include "usbrig.h"
 
 #define IMAGE_BYTES (8u << 20)
 #define CBW_SIGNATURE "USBC"
@@ -28,19 +27,6 @@ extern char **environ;
 static struct rig rig;
 static unsigned char *shadow;
 static char out[1 << 20];
-
-static const char config[] = "driver \"xhcid\" {\n"
-			     "	class = 0x0c\n"
-			     "	subclass = 0x03\n"
-			     "	command = \"xhcid\"\n"
-			     "	service = \"xhci\"\n"
-			     "}\n"
-			     "driver \"usbscsid\" {\n"
-			     "	below = \"usb\"\n"
-			     "	class = 0x08\n"
-			     "	command = \"usbscsid\"\n"
-			     "	service = \"usb\"\n"
-			     "}\n";
 
 /* ---- running pcidctl ---- */
 
@@ -327,7 +313,7 @@ static int start(void)
 		rig_arg(&rig, "-device");
 		rig_arg(&rig, "%s", args[i]);
 	}
-	ret = rig_start(&rig, config);
+	ret = rig_start(&rig, usb_config);
 	setenv("PCID_RUNTIME_DIR", rig.run, 1);
 	if (!ret && !RIG_UNTIL(all_there()))
 		ret = -ETIMEDOUT;
