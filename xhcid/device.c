@@ -67,15 +67,18 @@ void devices_free_kept(struct controller *c)
 }
 
 /* Before another slot is asked for, with the enumeration's lock: for the sake of memory and slots,
- * of which there may be few. One that gives no answer takes long. */
+ * of which there may be few. One that gets no answer takes long: the others have their turn later.
+ */
 static void ask_for_kept(struct controller *c)
 {
-	for (unsigned slot = 1; slot <= MAX_SLOTS; slot++)
-		if (c->kept[slot]) {
-			if (!disable_slot(c->kept[slot]))
-				return;
-			free_kept(c, slot);
-		}
+	for (unsigned i = 0; i < MAX_SLOTS; i++) {
+		c->asked = (uint8_t)(c->asked % MAX_SLOTS + 1);
+		if (!c->kept[c->asked])
+			continue;
+		if (!disable_slot(c->kept[c->asked]))
+			return;
+		free_kept(c, c->asked);
+	}
 }
 
 /* With what it keeps there is nothing left to work with, and nobody who would lose anything. */

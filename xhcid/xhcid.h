@@ -198,6 +198,7 @@ struct controller {
 
 	struct device *slots[MAX_SLOTS + 1];
 	struct device *kept[MAX_SLOTS + 1]; /* gone, but it has not let go of their slots */
+	uint8_t asked;			    /* for it, last: a slot */
 	struct port ports[MAX_PORTS + 1];
 	struct stream *to_ring, *to_ring_last; /* doorbells; the last one, if there is a first */
 	struct pcidipc_task_mutex enumeration; /* one device without an address at a time */
