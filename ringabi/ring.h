@@ -69,12 +69,14 @@ struct ringabi_ring {
 	__u64 bytes; /* size of the memfd */
 	__u8 reserved1[RINGABI_LINE - 40];
 
-	__u32 sq_tail; /* written by the consumer: SQEs published */
-	__u8 pad_sq_tail[RINGABI_LINE - 4];
+	__u32 sq_tail;	    /* written by the consumer: SQEs published */
+	__u32 consumer_cpu; /* a hint, written by the consumer: see below */
+	__u8 pad_sq_tail[RINGABI_LINE - 8];
 	__u32 sq_head; /* written by the producer: SQEs copied out */
 	__u8 pad_sq_head[RINGABI_LINE - 4];
-	__u32 cq_tail; /* written by the producer: CQEs published */
-	__u8 pad_cq_tail[RINGABI_LINE - 4];
+	__u32 cq_tail;	    /* written by the producer: CQEs published */
+	__u32 producer_cpu; /* a hint, written by the producer */
+	__u8 pad_cq_tail[RINGABI_LINE - 8];
 	__u32 cq_head; /* written by the consumer: CQEs taken */
 	__u8 pad_cq_head[RINGABI_LINE - 4];
 
@@ -90,6 +92,12 @@ struct ringabi_ring {
 	__u8 reserved2[RINGABI_HEADER_BYTES - 7 * RINGABI_LINE];
 };
 
+/*
+ * consumer_cpu, producer_cpu: the CPU on which that side ran when it last found nothing to do, plus
+ * 1; 0 is not told. Who reads there that the other side shares its own CPU had better sleep than
+ * spin. It may be out of date, or a lie: nothing else may depend on it.
+ */
+
 RINGABI_AT(ringabi_ring, magic, 0);
 RINGABI_AT(ringabi_ring, version_major, 4);
 RINGABI_AT(ringabi_ring, version_minor, 6);
@@ -100,8 +108,10 @@ RINGABI_AT(ringabi_ring, sq_offset, 20);
 RINGABI_AT(ringabi_ring, cq_offset, 24);
 RINGABI_AT(ringabi_ring, bytes, 32);
 RINGABI_AT(ringabi_ring, sq_tail, 128);
+RINGABI_AT(ringabi_ring, consumer_cpu, 132);
 RINGABI_AT(ringabi_ring, sq_head, 256);
 RINGABI_AT(ringabi_ring, cq_tail, 384);
+RINGABI_AT(ringabi_ring, producer_cpu, 388);
 RINGABI_AT(ringabi_ring, cq_head, 512);
 RINGABI_AT(ringabi_ring, producer_need_wakeup, 640);
 RINGABI_AT(ringabi_ring, consumer_need_wakeup, 768);

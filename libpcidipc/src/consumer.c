@@ -395,6 +395,13 @@ static bool ring_ready(void *arg)
 	return pcidipc_consumer_ring_ready(&c->ring);
 }
 
+bool consumer_elsewhere(struct pcidipc_consumer *c, uint32_t cpu)
+{
+	struct ringabi_ring *shared = c->ring.map.shared;
+
+	return spin_elsewhere(cpu, &shared->consumer_cpu, &shared->producer_cpu);
+}
+
 /* Until there is a CQE, or the channel says something. Runs no callback. */
 void consumer_wait(struct pcidipc_consumer *c)
 {
@@ -407,7 +414,7 @@ void consumer_wait(struct pcidipc_consumer *c)
 	}
 	need = &c->ring.map.shared->consumer_need_wakeup;
 	consumer_publish(c); /* CQ space may be what the producer waits for */
-	if (spin_until(&c->spin, ring_ready, c))
+	if (consumer_elsewhere(c, spin_cpu()) && spin_until(&c->spin, ring_ready, c))
 		return;
 	pcidipc_set_need_wakeup(need);
 	if (!pcidipc_consumer_ring_ready(&c->ring)) {

@@ -138,6 +138,8 @@ void consumer_publish(struct pcidipc_consumer *c);
 void consumer_drain(struct pcidipc_consumer *c);
 void consumer_fail(struct pcidipc_consumer *c, int error);
 void consumer_wait(struct pcidipc_consumer *c);
+/* Tell the producer that we run on `cpu` (spin_cpu), and: was it elsewhere? There is a ring. */
+bool consumer_elsewhere(struct pcidipc_consumer *c, uint32_t cpu);
 void consumer_recover_in_loop(struct pcidipc_consumer *c);
 
 /* reconnect.c */

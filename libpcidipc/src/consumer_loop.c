@@ -47,6 +47,16 @@ static void disarm_consumer(struct pcidipc_poller *poller)
 		pcidipc_clear_need_wakeup(&c->ring.map.shared->consumer_need_wakeup);
 }
 
+/* Only an answer is awaited; what comes over the channel ends a sleep. */
+static bool consumer_awaits(struct pcidipc_poller *poller, uint32_t cpu)
+{
+	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
+
+	if (!c->ring.map.shared || c->error || c->lost_producer)
+		return false;
+	return consumer_elsewhere(c, cpu) && c->ring.sqe_tail != c->ring.cq_head;
+}
+
 static void channel_ready(struct pcidipc_watch *watch, unsigned events)
 {
 	struct pcidipc_consumer *c = pcidipc_container_of(watch, struct pcidipc_consumer, watch);
@@ -73,6 +83,7 @@ int pcidipc_consumer_attach_loop(struct pcidipc_consumer *c, struct pcidipc_loop
 	c->poller.poll = poll_consumer;
 	c->poller.arm = arm_consumer;
 	c->poller.disarm = disarm_consumer;
+	c->poller.awaits = consumer_awaits;
 	if (!c->poller.link.next)
 		pcidipc_poller_add(loop, &c->poller);
 	if (c->lost_producer)

@@ -273,6 +273,19 @@ static bool spin_work(void *arg)
 	return run_pollers(loop) || loop->backend->glance(loop) || loop->stopping;
 }
 
+/* Is somebody awaited who can run meanwhile? All are asked: they tell their peers where we are. */
+static bool worth_spinning(struct pcidipc_loop *loop)
+{
+	struct pcidipc_poller *poller;
+	uint32_t cpu = spin_cpu();
+	bool worth = false;
+
+	loop->next_poller = loop->pollers.next;
+	while ((poller = take_next_poller(loop)))
+		worth = !poller->awaits || poller->awaits(poller, cpu) || worth;
+	return worth;
+}
+
 static bool quiet(struct pcidipc_loop *loop)
 {
 	return !loop->stopping && !loop->ready_first && pcidipc_list_empty(&loop->deferred);
@@ -298,7 +311,7 @@ void pcidipc_loop_turn(struct pcidipc_loop *loop, bool may_sleep)
 {
 	if (do_work(loop) || !may_sleep || !quiet(loop))
 		return;
-	if (!pcidipc_list_empty(&loop->pollers) && spin_until(&loop->spin, spin_work, loop))
+	if (worth_spinning(loop) && spin_until(&loop->spin, spin_work, loop))
 		return;
 	go_to_sleep(loop);
 }

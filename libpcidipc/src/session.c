@@ -141,6 +141,14 @@ static void disarm_session(struct pcidipc_poller *poller)
 	pcidipc_clear_need_wakeup(&s->ring.map.shared->producer_need_wakeup);
 }
 
+static bool session_awaits(struct pcidipc_poller *poller, uint32_t cpu)
+{
+	struct pcidipc_session *s = pcidipc_container_of(poller, struct pcidipc_session, poller);
+	struct ringabi_ring *shared = s->ring.map.shared;
+
+	return spin_elsewhere(cpu, &shared->producer_cpu, &shared->consumer_cpu);
+}
+
 static void free_requests(struct pcidipc_session *s)
 {
 	if (s->requests)
@@ -188,6 +196,7 @@ int session_make_ring(struct pcidipc_session *s, uint32_t sq, uint32_t cq, int *
 	s->poller.poll = poll_session;
 	s->poller.arm = arm_session;
 	s->poller.disarm = disarm_session;
+	s->poller.awaits = session_awaits;
 	pcidipc_poller_add(s->loop, &s->poller);
 	return 0;
 }

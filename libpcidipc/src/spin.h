@@ -22,6 +22,29 @@
 #define SPIN_TAKEN_NS 3000u /* a yield that took so long: somebody wanted it */
 #define SPIN_GAP_NS 8000u   /* between two yields, at most */
 
+/*
+ * The CPU that we run on, + 1; 0: not known. The C library reads it from memory that it shares with
+ * the kernel (rseq), or asks the vDSO.
+ */
+static inline uint32_t spin_cpu(void)
+{
+	int cpu = sched_getcpu();
+
+	return cpu < 0 ? 0 : (uint32_t)cpu + 1;
+}
+
+/*
+ * Tell a peer where we are, and see where it was: can it run while we spin? One that needs our CPU
+ * gets it sooner if we sleep: the scheduler may refuse a yield to it (below). `told` and `peer` are
+ * words of a ring; what stands there is whatever the peer likes.
+ */
+static inline bool spin_elsewhere(uint32_t cpu, uint32_t *told, const uint32_t *peer)
+{
+	if (__atomic_load_n(told, __ATOMIC_RELAXED) != cpu)
+		__atomic_store_n(told, cpu, __ATOMIC_RELAXED);
+	return !cpu || __atomic_load_n(peer, __ATOMIC_RELAXED) != cpu;
+}
+
 struct spin {
 	uint32_t ns;
 	uint32_t most; /* 0: on one CPU the other side cannot run while we spin */

@@ -385,6 +385,88 @@ static void test_deferred(void)
 	stop();
 }
 
+/* Two that find nothing; the loop wants to sleep when it arms them, and that stops it. */
+struct waiter {
+	struct pcidipc_poller poller;
+	unsigned looks;
+	uint32_t cpu;
+	bool elsewhere;
+};
+
+static unsigned wait_look(struct pcidipc_poller *poller)
+{
+	struct waiter *w = pcidipc_container_of(poller, struct waiter, poller);
+
+	return ++w->looks >= 1000; /* one look is before the spin */
+}
+
+static bool wait_awaits(struct pcidipc_poller *poller, uint32_t cpu)
+{
+	struct waiter *w = pcidipc_container_of(poller, struct waiter, poller);
+
+	w->cpu = cpu;
+	return w->elsewhere;
+}
+
+static bool wait_arm(struct pcidipc_poller *poller)
+{
+	(void)poller;
+	pcidipc_loop_stop(loop, 1);
+	return false;
+}
+
+/* One turn of two; returns the first one's looks. */
+static unsigned turn_of(bool first, bool second, bool says)
+{
+	struct waiter w[2] = {{.elsewhere = first}, {.elsewhere = second}};
+
+	start();
+	loop->spin.ns = loop->spin.most = UINT32_MAX;
+	for (int i = 0; i < 2; i++) {
+		w[i].poller.poll = wait_look;
+		w[i].poller.arm = wait_arm;
+		w[i].poller.awaits = says || i ? wait_awaits : NULL;
+		pcidipc_poller_add(loop, &w[i].poller);
+	}
+	pcidipc_loop_turn(loop, true);
+	CU_ASSERT_NOT_EQUAL(w[1].cpu, 0); /* asked, whatever the first said */
+	for (int i = 0; i < 2; i++)
+		pcidipc_poller_remove(&w[i].poller);
+	stop();
+	return w[0].looks;
+}
+
+/* The loop sleeps at once where all that it waits for needs its CPU. */
+static void test_spin_for_whom(void)
+{
+	CU_ASSERT_EQUAL(turn_of(false, false, true), 1);
+	CU_ASSERT_EQUAL(turn_of(true, false, true), 1000);
+	CU_ASSERT_EQUAL(turn_of(false, true, true), 1000);
+	CU_ASSERT_EQUAL(turn_of(true, true, true), 1000);
+	CU_ASSERT_EQUAL(turn_of(false, false, false), 1000); /* a device says nothing */
+}
+
+/* The other side has told that it runs on `peer` - 1; ours must be told, whatever stood there. */
+static bool elsewhere(uint32_t cpu, uint32_t peer, uint32_t stood)
+{
+	uint32_t told = stood;
+	bool pays = spin_elsewhere(cpu, &told, &peer);
+
+	CU_ASSERT_EQUAL(told, cpu);
+	return pays;
+}
+
+static void test_spin_elsewhere(void)
+{
+	CU_ASSERT_TRUE(elsewhere(1, 2, 0));
+	CU_ASSERT_FALSE(elsewhere(2, 2, 1));
+	CU_ASSERT_TRUE(elsewhere(2, 0, 2)); /* it has not told */
+	CU_ASSERT_TRUE(elsewhere(0, 0, 2)); /* nor do we know */
+	CU_ASSERT_TRUE(elsewhere(0, 2, 0));
+	CU_ASSERT_TRUE(elsewhere(1, UINT32_MAX, UINT32_MAX)); /* no such CPU */
+	CU_ASSERT_FALSE(elsewhere(1, 1, UINT32_MAX));	      /* a lie, perhaps */
+}
+
 static CU_TestInfo tests[] = {
 	{"the backend asked for", test_backend},
 	{"the kernel's ring takes polls only", test_restricted},
@@ -398,6 +480,8 @@ static CU_TestInfo tests[] = {
 	{"pollers that go", test_poller_removes},
 	{"nobody starves", test_no_starvation},
 	{"deferred calls", test_deferred},
+	{"spin only for who is elsewhere", test_spin_elsewhere},
+	{"spin only if one is elsewhere", test_spin_for_whom},
 	CU_TEST_INFO_NULL,
 };
 

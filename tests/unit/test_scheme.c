@@ -2,6 +2,7 @@
 /* A service's answers: in any order, more than the CQ holds, beside operations, taken late or
  * never.
  */
+#include "../../libpcidipc/src/consumer_internal.h"
 #include "rigsession.h"
 
 static int op_res; /* of the operation that ended */
@@ -140,6 +141,45 @@ static void test_not_taken(void)
 	stop();
 }
 
+/* Both sides tell where they ran when they waited, into words that only hint: whatever the other
+ * side finds there, it goes on. Returns how often a call took till ours was told. */
+static unsigned call_until_told(uint32_t cpu)
+{
+	struct io_uring_sqe nop = {.opcode = IORING_OP_NOP};
+	struct ringabi_ring *shared = c->ring.map.shared;
+	unsigned n = 0;
+
+	while (__atomic_load_n(&shared->consumer_cpu, __ATOMIC_RELAXED) != cpu && n++ < 100000) {
+		__atomic_store_n(&shared->producer_cpu, n % 2 ? cpu : UINT32_MAX - n,
+				 __ATOMIC_RELAXED);
+		CU_ASSERT_EQUAL_FATAL(pcidipc_call(c, &nop, NULL), 0);
+	}
+	return n;
+}
+
+static void test_told_cpu(void)
+{
+	struct ringabi_ring *shared;
+	cpu_set_t all, one;
+	int cpu = 0;
+
+	start(8, 8);
+	shared = c->ring.map.shared;
+	CU_ASSERT_EQUAL_FATAL(sched_getaffinity(0, sizeof(all), &all), 0);
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	CU_ASSERT_EQUAL(sched_setaffinity(0, sizeof(one), &one), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		__atomic_store_n(&shared->consumer_cpu, UINT32_MAX - i, __ATOMIC_RELAXED);
+		CU_ASSERT(call_until_told((uint32_t)cpu + 1) <= 100000);
+	}
+	CU_ASSERT_NOT_EQUAL(__atomic_load_n(&shared->producer_cpu, __ATOMIC_RELAXED), 0);
+	CU_ASSERT_EQUAL(sched_setaffinity(0, sizeof(all), &all), 0);
+	stop();
+}
+
 static CU_TestInfo tests[] = {
 	{"in any order", test_any_order},
 	{"waiting for more than the CQ holds", test_wait_beyond_cq},
@@ -148,6 +188,7 @@ static CU_TestInfo tests[] = {
 	{"limits", test_limits},
 	{"completions that nobody takes", test_not_taken},
 	{"events", test_events},
+	{"where both sides ran", test_told_cpu},
 	CU_TEST_INFO_NULL,
 };
 

@@ -78,6 +78,12 @@ struct pcidipc_poller {
 	/* The loop runs again after arm said true, or after another poller's arm said false. May be
 	 * NULL. */
 	void (*disarm)(struct pcidipc_poller *poller);
+	/*
+	 * A turn found nothing: may what this one waits for come while we keep the CPU, so that
+	 * spinning can pay? `cpu` is the one we run on, + 1; 0: not known. Where no poller says
+	 * true the loop sleeps at once. NULL: always true.
+	 */
+	bool (*awaits)(struct pcidipc_poller *poller, uint32_t cpu);
 	/* the loop's */
 	struct pcidipc_loop *loop;
 	struct pcidipc_list link;
