@@ -109,7 +109,7 @@ static bool has_name(const char *pid, const char *name)
 	return !strcmp(text, name);
 }
 
-unsigned find_daemons(const char *name, bool pin, pid_t *pids, unsigned most)
+unsigned find_daemons(const char *name, int cpu, pid_t *pids, unsigned most)
 {
 	DIR *dir = opendir("/proc");
 	struct dirent *entry;
@@ -120,8 +120,10 @@ unsigned find_daemons(const char *name, bool pin, pid_t *pids, unsigned most)
 
 		if (pid <= 0 || !has_name(entry->d_name, name))
 			continue;
-		if (pin)
-			bench_pin(pid, BENCH_SERVER_CPU);
+		if (cpu < 0)
+			bench_unpin(pid);
+		else
+			bench_pin(pid, cpu);
 		pids[n++] = pid;
 	}
 	if (dir)

@@ -15,6 +15,7 @@ struct workload {
 	const char *disk;
 	uint32_t bytes, depth;
 	bool sequential;
+	bool unpinned; /* where all run is the scheduler's affair, on both sides */
 };
 
 /* How long a round measures, after GUEST_SETTLE_NS that do not count. */
@@ -103,9 +104,9 @@ double counters_busy(const struct counters *before, const struct counters *after
 /* How often the process has slept or had to give way; NAN when it is gone. */
 double count_switches(pid_t pid);
 
-/* Every process of this name, with `pin` put onto the CPU of what we talk to. Their pids go to
- * `pid`; returns their number, at most `most`. */
-unsigned find_daemons(const char *name, bool pin, pid_t *pid, unsigned most);
+/* Every process of this name, put onto a CPU; -1: onto any. Their pids go to `pid`; returns their
+ * number, at most `most`. */
+unsigned find_daemons(const char *name, int cpu, pid_t *pid, unsigned most);
 
 extern const struct bench_group guest_nvme_512_1, guest_nvme_512_32, guest_nvme_512_128,
 	guest_nvme_4k_1, guest_nvme_4k_32, guest_nvme_4k_128;

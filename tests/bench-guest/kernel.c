@@ -92,8 +92,8 @@ static void exec_fio(const struct fio *f)
 	execlp("fio", "fio", "--name=bench", "--ioengine=io_uring", "--fixedbufs=1",
 	       "--registerfiles=1", "--direct=1", f->w->sequential ? "--rw=read" : "--rw=randread",
 	       "--norandommap", "--randrepeat=0", "--gtod_reduce=1", "--thread", "--time_based",
-	       "--invalidate=0", "--cpus_allowed=0", "--output-format=json", file, bytes, depth,
-	       ramp, runtime, output, (char *)NULL);
+	       "--invalidate=0", f->w->unpinned ? "--cpus_allowed=0-1" : "--cpus_allowed=0",
+	       "--output-format=json", file, bytes, depth, ramp, runtime, output, (char *)NULL);
 	_exit(errno == ENOENT ? 127 : 126);
 }
 

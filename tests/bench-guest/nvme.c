@@ -7,9 +7,9 @@
 
 #define READS(size, bytes, text, depth, direction, goal)                                         \
 	GUEST_KERNEL(kernel_##size##_##depth, "kernel_" #size "_qd" #depth, "_iops", "/s",       \
-		     KERNEL_DISK, bytes, depth, false);                                          \
+		     KERNEL_DISK, bytes, depth, false, false);                                   \
 	GUEST_OURS(nvmed_##size##_##depth, "nvmed_" #size "_qd" #depth, "_iops", "/s", OUR_DISK, \
-		   bytes, depth, false);                                                         \
+		   bytes, depth, false, false);                                                  \
 	GUEST_GROUP(guest_nvme_##size##_##depth, "nvme_" #size "_qd" #depth,                     \
 		    "NVMe, random reads of " text ", depth " #depth, kernel_##size##_##depth,    \
 		    "kernel_" #size "_qd" #depth, nvmed_##size##_##depth,                        \
