@@ -67,7 +67,7 @@ guest.tests=bench guest.limit=$limit bench.args=$(echo "$*" | tr ' ' ,) ${KERNEL
 # QEMU's main thread is the device. It must not wait for a CPU until the guest's two leave one, when both of them spin:
 # no device does. And the guest's CPUs must be two: the host's scheduler may else have both threads on one CPU, in one
 # round and not in the next. So each has a CPU to itself, but for the device, which is beside CPU 1 (fio, and our client,
-# run on CPU 0), or with PLACE=0 beside CPU 0. Both sides of a comparison have the same; docs/performance.md has the
+# run for NVMe on CPU 0), or with PLACE=0 beside CPU 0. Both sides of a comparison have the same; docs/performance.md has the
 # numbers of both places.
 prefer_device()
 {
