@@ -191,7 +191,7 @@ $(B)/tests/bench: $(call objs,$(BENCH_SRC)) $(LIB_A)
 bench:
 	@scripts/deps.sh bench
 	@$(MAKE) --no-print-directory -s all $(B)/tests/bench
-	@$(B)/tests/bench --build $(B) --json $(B)/bench.json $(BENCH_ARGS)
+	@set -f; $(B)/tests/bench --build $(B) --json $(B)/bench.json $(BENCH_ARGS)
 
 # ---- bench-guest: the same framework, in a guest, beside the kernel's drivers and fio ----
 
@@ -204,7 +204,7 @@ $(B)/tests/bench-guest: $(call objs,$(BENCH_GUEST_SRC)) $(LIB_A)
 bench-guest:
 	@scripts/deps.sh bench-guest
 	@$(MAKE) --no-print-directory -s all $(B)/tests/bench-guest
-	@B=$(B) tests/bench-guest/run.sh $(BENCH_ARGS)
+	@set -f; B=$(B) tests/bench-guest/run.sh $(BENCH_ARGS)
 
 # ---- demo, check, install: what a user types ----
 
