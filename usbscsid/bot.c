@@ -161,7 +161,8 @@ static int bot_send(struct transport *t, struct scsi_command *c)
 
 	s->command = c;
 	prepare_slot(s, &c->cdb, &c->data);
-	transport_give_time(t, c, b->count - 1);
+	if (s != b->slot)
+		transport_give_no_time(t, c);
 	if (!b->ahead || !may_chain(s))
 		t->depth = 0;
 	return 0;
@@ -190,7 +191,7 @@ static void go_on(struct bot *b)
 	b->now++;
 	b->current = b->now->command;
 	b->nudge = b->nudged = false;
-	transport_give_time(&b->t, b->current, 0);
+	transport_give_time(&b->t, b->current);
 }
 
 void bot_complete(struct bot *b, int error)
@@ -280,16 +281,6 @@ int bot_check_csw(struct bot *b, struct csw *csw)
 	return ret;
 }
 
-static bool bad(int res)
-{
-	return res < 0 && res != NOT_YET && res != UNDER_WAY;
-}
-
-static bool there(int res)
-{
-	return res >= 0;
-}
-
 static const uint8_t *own_data(const struct bot *b)
 {
 	const struct usb_data *d = &b->now->data.data;
@@ -324,18 +315,18 @@ static int advance(struct bot *b)
 	struct bot_slot *s = b->now;
 	struct csw csw;
 
-	if (bad(s->cbw_res) || bad(s->data_res) || bad(s->csw_res) ||
-	    (there(s->cbw_res) && s->cbw_res != CBW_BYTES))
+	if (bot_bad(s->cbw_res) || bot_bad(s->data_res) || bot_bad(s->csw_res) ||
+	    (bot_there(s->cbw_res) && s->cbw_res != CBW_BYTES))
 		return -EPROTO;
-	if (!there(s->cbw_res))
+	if (!bot_there(s->cbw_res))
 		return 0;
 	if (s->length && s->data_res == NOT_YET)
 		return send_data(s, false);
-	if (s->length && !there(s->data_res))
+	if (s->length && !bot_there(s->data_res))
 		return 0;
 	if (s->csw_res == NOT_YET)
 		return send_csw(s, false);
-	if (!there(s->csw_res))
+	if (!bot_there(s->csw_res))
 		return 0;
 	if (bot_check_csw(b, &csw))
 		return -EPROTO;
@@ -345,7 +336,7 @@ static int advance(struct bot *b)
 /* Of those behind the current command nothing can be done before it is. */
 static bool out_of_turn(const struct bot_slot *s, int res)
 {
-	return s > s->bot->now && there(res);
+	return s > s->bot->now && bot_there(res);
 }
 
 static void transfer_done(struct bot_slot *s, int *which, int res)

@@ -8,26 +8,29 @@
 
 #define SKIPPED_TICKS 2 /* until a CSW in place of the data is believed */
 
+#define MOST_STOPS 1000
+#define STOP_NS 1000000u
+
 #define REQUEST_RESET 0xff /* 3.1 */
 #define TO_INTERFACE 0x21
 
-static bool there(int res)
-{
-	return res >= 0;
-}
-
-/* Nothing stays queued on either pipe. */
+/*
+ * Nothing stays queued on either pipe. A chain that goes on meanwhile moves from one to the other,
+ * so both are stopped until nothing is left: each round takes back what it has moved to.
+ */
 static int quiesce(struct bot *b)
 {
 	struct usb_link *link = b->t.link;
-	int ret;
+	int ret = 0;
 
-	if (!b->t.transfers)
-		return 0;
-	ret = link->ops->stop(link, b->pipes.in.endpoint, 0);
-	if (!ret)
-		ret = link->ops->stop(link, b->pipes.out.endpoint, 0);
-	if (!ret || ret == -ENODEV) /* then the link ends them all */
+	for (unsigned i = 0; b->t.transfers && !ret; i++) {
+		if (i)
+			pcidipc_task_sleep(STOP_NS);
+		ret = i < MOST_STOPS ? link->ops->stop(link, b->pipes.in.endpoint, 0) : -EPROTO;
+		if (!ret)
+			ret = link->ops->stop(link, b->pipes.out.endpoint, 0);
+	}
+	if (ret == -ENODEV) /* then the link ends them all */
 		transport_drain(&b->t);
 	return ret;
 }
@@ -133,7 +136,7 @@ static int clear_stalls(struct bot *b)
 		b->now->csw_res = NOT_YET;
 		return link->ops->clear_halt(link, b->now->data.endpoint);
 	}
-	if (b->now->length && !there(b->now->data_res))
+	if (b->now->length && !bot_there(b->now->data_res))
 		return -EPROTO;
 	return b->now->csw_res == -EPIPE || b->now->csw_res == 0 ? 0 : -EPROTO;
 }
@@ -172,8 +175,8 @@ bool bot_look(struct transport *t)
 	struct bot *b = bot_of(t);
 	uint32_t patience;
 
-	if (!b->current || b->nudged || b->now->csw_res != UNDER_WAY || !there(b->now->cbw_res) ||
-	    (b->now->length && !there(b->now->data_res)))
+	if (!b->current || b->nudged || b->now->csw_res != UNDER_WAY ||
+	    !bot_there(b->now->cbw_res) || (b->now->length && !bot_there(b->now->data_res)))
 		return false;
 	patience = perhaps_skipped(b) ? SKIPPED_TICKS : t->limit / 2;
 	b->nudge = t->clock - b->csw_clock >= patience;
@@ -197,6 +200,42 @@ static int nudge(struct bot *b)
 	return end_by_csw(b);
 }
 
+/* Nothing of the current command has failed, so those behind it may begin while we look. */
+static bool goes_on(const struct bot *b)
+{
+	const struct bot_slot *s = b->now;
+
+	return s != &b->slot[b->count - 1] && !bot_bad(s->cbw_res) && !bot_bad(s->data_res) &&
+	       !bot_bad(s->csw_res);
+}
+
+static bool all_there(const struct bot_slot *s)
+{
+	return s->cbw_res == CBW_BYTES && (!s->length || bot_there(s->data_res)) &&
+	       s->csw_res == CSW_BYTES;
+}
+
+/*
+ * What the device has ended until the chain was stopped has ended, and a CSW that tells of a
+ * failure has the usual consequence: nothing behind it has begun. The first one that has not ended
+ * is the command to recover, -EPROTO: the device may be in the middle of it, or have its CBW.
+ */
+static int catch_up(struct bot *b)
+{
+	struct csw csw;
+
+	while (all_there(b->now)) {
+		if (bot_check_csw(b, &csw))
+			return -EPROTO;
+		if (csw.status != CSW_PASSED || b->now == &b->slot[b->count - 1])
+			return bot_finish(b, &csw);
+		bot_finish(b, &csw);
+		b->now++;
+		b->current = b->now->command;
+	}
+	return -EPROTO;
+}
+
 static bool gone(const struct bot *b)
 {
 	return b->now->cbw_res == -ENODEV || b->now->data_res == -ENODEV ||
@@ -205,7 +244,7 @@ static bool gone(const struct bot *b)
 
 static int recover(struct bot *b)
 {
-	int ret;
+	int ret = 0;
 
 	b->broken = true;
 	if (gone(b)) {
@@ -214,7 +253,12 @@ static int recover(struct bot *b)
 		bot_complete(b, -ENODEV);
 		return -ENODEV;
 	}
-	ret = b->nudge && !transport_overdue(&b->t, b->current) ? nudge(b) : mend(b);
+	if (goes_on(b))
+		ret = quiesce(b);
+	if (!ret && all_there(b->now))
+		ret = catch_up(b);
+	else if (!ret)
+		ret = b->nudge && !transport_overdue(&b->t, b->current) ? nudge(b) : mend(b);
 	if (ret && b->current)
 		ret = reset_recovery(b);
 	if (ret == -ENODEV && b->current)

@@ -68,6 +68,17 @@ static inline struct bot *bot_of(struct transport *t)
 	return pcidipc_container_of(t, struct bot, t);
 }
 
+/* Of a transfer's result: it is back. */
+static inline bool bot_there(int res)
+{
+	return res >= 0;
+}
+
+static inline bool bot_bad(int res)
+{
+	return res < 0 && res != NOT_YET && res != UNDER_WAY;
+}
+
 static inline bool bot_reads(const struct bot_slot *s)
 {
 	return (s == s->bot->now && s->bot->sensing) || !s->command->to_device;

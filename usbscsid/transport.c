@@ -19,11 +19,14 @@ static void start_ticking(struct transport *t)
 	pcidipc_timer_set(t->link->loop, &t->timer, t->tick_ns, tick);
 }
 
-void transport_give_time(struct transport *t, struct scsi_command *c, unsigned before)
+void transport_give_time(struct transport *t, struct scsi_command *c)
 {
-	uint32_t limit = c->limit ? c->limit : t->limit;
+	c->deadline = t->clock + (c->limit ? c->limit : t->limit) + 1;
+}
 
-	c->deadline = t->clock + limit * (before + 1) + 1;
+void transport_give_no_time(struct transport *t, struct scsi_command *c)
+{
+	c->deadline = t->clock + INT32_MAX; /* ticks: years */
 }
 
 static void send(struct transport *t, struct scsi_command *c)
@@ -34,7 +37,7 @@ static void send(struct transport *t, struct scsi_command *c)
 	c->error = 0;
 	c->status = c->sense_bytes = 0;
 	c->moved = 0;
-	transport_give_time(t, c, 0);
+	transport_give_time(t, c);
 	pcidipc_list_append(&t->running, &c->link);
 	start_ticking(t);
 	ret = t->ops->send(t, c);

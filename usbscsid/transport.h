@@ -121,8 +121,10 @@ void transport_complete(struct transport *t, struct scsi_command *command, int e
 void transport_put_back(struct transport *t, struct scsi_command *command);
 /* Send what waits, later in this turn. */
 void transport_pump_later(struct transport *t);
-/* The command's time begins now, or when so many before it have had theirs. */
-void transport_give_time(struct transport *t, struct scsi_command *command, unsigned before);
+/* The command's time begins now. */
+void transport_give_time(struct transport *t, struct scsi_command *command);
+/* It is not the device's turn with it yet: its time does not run. */
+void transport_give_no_time(struct transport *t, struct scsi_command *command);
 /* Have ops->recover called. */
 void transport_trouble(struct transport *t);
 static inline bool transport_overdue(const struct transport *t, const struct scsi_command *command)
