@@ -196,9 +196,12 @@ static void stop_later(struct stick *s, uint8_t endpoint, uint16_t stream)
 {
 	unsigned i = 0;
 
-	while (s->stop[i].set)
-		if (++i == 8)
+	for (; s->stop[i].set; i++) {
+		if (s->stop[i].endpoint == endpoint && s->stop[i].stream == stream)
+			return; /* it is being stopped */
+		if (i == 7)
 			abort();
+	}
 	s->stop[i] = (struct stick_stop){endpoint, stream, true};
 	pcidipc_timer_set(s->link.loop, &s->stopping, 5000000, stopped);
 }
@@ -211,6 +214,8 @@ static int stop(struct usb_link *link, uint8_t endpoint, uint16_t stream)
 	if (s->gone)
 		return -ENODEV;
 	pcidipc_task_yield();
+	for (unsigned i = 0; i < s->stop_steps && stick_run_bot(s); i++)
+		;
 	if (s->slow_stop)
 		stop_later(s, endpoint, stream);
 	else

@@ -92,6 +92,7 @@ struct stick {
 	bool reset_fails; /* Bulk-Only Mass Storage Reset stalls */
 	bool port_reset_fails;
 	bool slow_stop;	       /* what is stopped ends later */
+	unsigned stop_steps;   /* Bulk-Only: so many steps it makes before a pipe is stopped */
 	unsigned others_reset; /* so many port resets find another driver's under way */
 	bool quiet_reset;      /* no unit tells of it */
 	bool gone;

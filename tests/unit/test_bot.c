@@ -241,6 +241,38 @@ static void test_broken_batch(void)
 	}
 }
 
+/* The CSW comes at last while the chain is being stopped, and the chain goes on by so many steps
+ * meanwhile, perhaps to a command that fails. */
+static void stop_in_batch(unsigned steps, bool fails, bool slow)
+{
+	struct asked a[MANY];
+
+	started();
+	if (fails)
+		stick.unit[0].bad_block = MIDDLE + 1;
+	stick.stop_steps = steps;
+	stick.slow_stop = slow;
+	stick_misbehave(&stick, FAULT_LOST_CSW, 1, SCSI_WRITE_10);
+	ask_many(a);
+	for (unsigned i = 0; i < MANY; i++) {
+		CU_ASSERT_EQUAL(finish_request(&a[i]), fails && i == MIDDLE + 1 ? -ENODATA : 0);
+		if (i != MIDDLE && !(fails && i == MIDDLE + 1))
+			CU_ASSERT_EQUAL(
+				memcmp(client + i * 512, stick.unit[0].medium + i * 512, 512), 0);
+	}
+	CU_ASSERT_EQUAL(memcmp(client + (1 << 20), stick.unit[0].medium + 90 * 512, 512), 0);
+	CU_ASSERT_EQUAL(stick.early, 0);
+	CU_ASSERT_EQUAL(stick.unit[0].count[SCSI_REQUEST_SENSE], fails);
+	finish();
+}
+
+static void test_stop_in_batch(void)
+{
+	for (unsigned steps = 0; steps < 40; steps++)
+		for (unsigned how = 0; how < 4; how++)
+			stop_in_batch(steps, how & 1, how & 2);
+}
+
 /* It is asked for its sense data before anything else is sent. */
 static void test_sense_in_batch(void)
 {
@@ -595,6 +627,7 @@ int main(void)
 			       {"many at once", test_many},
 			       {"a batch", test_batch},
 			       {"a batch that breaks", test_broken_batch},
+			       {"a batch that is stopped and goes on", test_stop_in_batch},
 			       {"sense data in a batch", test_sense_in_batch},
 			       {"another medium in a batch", test_medium_in_batch},
 			       {"flushes in batches", test_flush_in_batch},
