@@ -122,6 +122,17 @@ static bool reap(struct pcid_driver *d)
 	return true;
 }
 
+/* Who waits for its end need wait no longer. */
+static void process_gone(struct pcid_driver *d)
+{
+	d->pidfd = -1;
+	d->pid = 0;
+	pcidipc_list_for_each_safe(w, after, &d->waiters, struct waiter, link) {
+		pcidipc_list_remove(&w->link); /* the driver's record may go before it is resumed */
+		pcidipc_post(&w->gone, 0);
+	}
+}
+
 static void exited(struct pcidipc_watch *watch, unsigned events)
 {
 	struct pcid_driver *d = pcidipc_container_of(watch, struct pcid_driver, exit_watch);
@@ -131,13 +142,8 @@ static void exited(struct pcidipc_watch *watch, unsigned events)
 		return;
 	pcidipc_watch_remove(&d->exit_watch);
 	close(d->pidfd);
-	d->pidfd = -1;
-	d->pid = 0;
+	process_gone(d);
 	d->exited = true;
-	pcidipc_list_for_each_safe(w, after, &d->waiters, struct waiter, link) {
-		pcidipc_list_remove(&w->link); /* the driver's record may go before it is resumed */
-		pcidipc_post(&w->gone, 0);
-	}
 	pcid_driver_wake(d);
 }
 
@@ -235,7 +241,7 @@ static int spawn_process(struct pcid_driver *d, int channel, int parent_channel)
 	ret = pcid_spawn(&spawn, &d->pid, &d->pidfd, &step);
 	close(spawn.output);
 	if (ret) {
-		d->pid = 0;
+		process_gone(d); /* it was there for a while */
 		return report_spawn(d, path, step, ret);
 	}
 	d->exited = false;
@@ -245,7 +251,7 @@ static int spawn_process(struct pcid_driver *d, int channel, int parent_channel)
 	kill(d->pid, SIGKILL); /* it cannot be watched, so it must not be */
 	waitpid(d->pid, NULL, 0);
 	close(d->pidfd);
-	d->pid = 0;
+	process_gone(d);
 	return ret;
 }
 

@@ -308,6 +308,8 @@ void hub_retry(struct device *dev)
 {
 	struct hub *hub = dev->hub;
 
+	if (hub->stopping || dev->gone) /* it waits for its tasks, or has done so */
+		return;
 	if (hub->unposted)
 		post_later(hub);
 	if (hub->own_unread)

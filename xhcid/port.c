@@ -156,13 +156,22 @@ static int create(struct port *port)
 	return ret;
 }
 
-static void attach(struct port *port)
+static int settle(struct port *port)
 {
 	int ret = debounce(port);
 
-	if (!ret)
-		ret = await_turn(port);
+	return ret ? ret : await_turn(port);
+}
+
+static void attach(struct port *port)
+{
+	bool settled = false;
+	int ret = 0;
+
 	for (unsigned i = 0; i < TRIES && !over(port); i++) {
+		if (!settled)
+			ret = settle(port);
+		settled = settled || !ret;
 		if (!ret)
 			ret = create(port);
 		if (!ret)
@@ -176,8 +185,12 @@ static void attach(struct port *port)
 	if (!ret && port->device)
 		return;
 	port_remove_device(port);
-	if (over(port) || ret == -ENODEV)
+	if (over(port))
 		return;
+	if (ret == -ENODEV) { /* it may be there again, and its hub have nothing more to tell */
+		port->changed = true;
+		return;
+	}
 	port_log(port, PCIDIPC_WARNING, "%s: the device at port %u is not usable", where(port),
 		 port->number);
 	port->given_up = true;
@@ -245,10 +258,16 @@ static void look(struct port *port)
 	struct port_state state;
 	const char *why;
 
-	if (port_state(port, &state))
+	if (port_state(port, &state)) {
+		if (port->again)
+			port_remove_device(port);
+		port->again = false;
 		return;
+	}
 	state.connect_changed = port->replugged;
 	port->replugged = false;
+	if (port->hub && !state.connected && state.connect_changed)
+		port->changed = true; /* it may have come between the look and its change's end */
 	look_at_current(port, &state);
 	if (state.config_error)
 		port_log(port, PCIDIPC_WARNING, "%s: port %u: the link could not be configured",
