@@ -171,25 +171,31 @@ load_until_error()
 
 # ---- the machine ----
 
+# What the monitor says until it has answered a query of that name; asked again each 5 s, for what stood in the port, or
+# came while nobody had it open, may have taken the query or the answer along. usage: qmp_until NAME [PREFIX]
+qmp_until()
+{
+	while :; do
+		printf "${2:-}"'{"execute": "query-version", "id": "%s"}\n' "$1" >&9
+		while read -r -t 5 answer <&9; do
+			case $answer in
+			*"\"$1\""*) return ;;
+			*CommandNotFound*) ;; # qmp_capabilities, the second time
+			*'"error"'*) [ "$1" = first ] || fail "$answer" ;;
+			esac
+		done
+	done
+}
+
 # A command to the monitor of the QEMU that this guest runs on; a failure is one here.
 qmp()
 {
 	stty -F /dev/ttyS2 raw -echo
 	exec 9<>/dev/ttyS2
 	# 0xff has its parser forget what it has, which may be what the port echoed of its greeting before it was raw.
-	printf '\377{"execute": "query-version", "id": "first"}\n' >&9
-	while read -r answer <&9; do
-		case $answer in *'"first"'*) break ;; esac
-	done
+	qmp_until first '\377'
 	echo '{"execute": "qmp_capabilities"}' >&9
 	echo "$1" | tr -d '\n\t' >&9
-	echo '{"execute": "query-version", "id": "last"}' >&9
-	while read -r answer <&9; do
-		case $answer in
-		*'"last"'*) break ;;
-		*CommandNotFound*) ;; # qmp_capabilities, the second time
-		*'"error"'*) fail "$answer" ;;
-		esac
-	done
+	qmp_until last
 	exec 9>&-
 }
