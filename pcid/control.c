@@ -101,6 +101,7 @@ static struct json_object *do_restart(struct pcid *pcid, const char *where)
 {
 	struct pcid_driver *d = where ? pcid_find_driver(pcid, where) : NULL;
 	struct json_object *result;
+	int ret;
 
 	if (!where)
 		return failure(-EINVAL, "\"restart\" needs a \"function\"");
@@ -112,8 +113,13 @@ static struct json_object *do_restart(struct pcid *pcid, const char *where)
 	json_object_object_add(result, "function", json_object_new_string(d->where));
 	json_object_object_add(result, "driver", json_object_new_string(d->stanza->name));
 	pcid_driver_stop(d, PCID_STOP_RESTART);
-	pcid_driver_await_exit(d, END_NS);
-	return success(result);
+	ret = pcid_driver_await_exit(d, END_NS); /* then its record may be gone */
+	if (!ret)
+		return success(result);
+	json_object_put(result);
+	return failure(ret,
+		       "the driver of %.64s has not ended in 11 s; it is started again when it has",
+		       where);
 }
 
 /* Reading files and looking up users wants more stack than a task has. */

@@ -159,12 +159,12 @@ static void request_done(struct td *td, int res)
 		watch(t, 'C', res);
 		drop_pieces(request_of(t));
 	}
-	if (t->short_not_ok && res >= 0 && (uint32_t)res < t->bytes)
-		res = -EREMOTEIO;
 	if (t->expects && res >= 0 && !as_expected(request_of(t), res)) {
 		request_of(t)->big[0] = (uint64_t)res;
 		res = -EBADMSG;
 	}
+	if (t->short_not_ok && res >= 0 && (uint32_t)res < t->bytes)
+		res = -EREMOTEIO;
 	pcidipc_complete(request_of(t), res);
 }
 

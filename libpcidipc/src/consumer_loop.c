@@ -47,7 +47,8 @@ static void disarm_consumer(struct pcidipc_poller *poller)
 		pcidipc_clear_need_wakeup(&c->ring.map.shared->consumer_need_wakeup);
 }
 
-/* Only an answer is awaited; what comes over the channel ends a sleep. */
+/* Only an answer is awaited; what comes over the channel ends a sleep. Whoever has asked for no CQE
+ * counts as waiting for one. */
 static bool consumer_awaits(struct pcidipc_poller *poller, uint32_t cpu)
 {
 	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);

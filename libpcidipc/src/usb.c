@@ -19,6 +19,7 @@ struct pcidipc_usb {
 	struct pcidipc_usb_info info;
 	struct pcidipc_pool *data; /* of calls */
 	uint16_t data_index;
+	bool in_chain; /* the last transfer that was queued is linked to the next */
 	void (*event)(uint32_t event, void *arg);
 	void (*lost)(int error, void *arg);
 	void *arg;
@@ -136,9 +137,10 @@ static int queue_transfer(struct pcidipc_usb *usb, const struct pcidipc_usb_tran
 				      .stream = t->stream,
 				      .timeout_ms = t->timeout_ms};
 	struct io_uring_sqe *sqe = pcidipc_get_sqe(usb->consumer);
+	int ret;
 
-	if (!sqe) {
-		int ret = pcidipc_submit(usb->consumer);
+	if (!sqe) { /* publishing half a chain would cut it in two */
+		ret = usb->in_chain ? -EAGAIN : pcidipc_submit(usb->consumer);
 
 		sqe = ret ? NULL : pcidipc_get_sqe(usb->consumer);
 		if (!sqe)
@@ -149,7 +151,10 @@ static int queue_transfer(struct pcidipc_usb *usb, const struct pcidipc_usb_tran
 	sqe->len = t->bytes;
 	sqe->buf_index = t->index;
 	sqe->flags = t->linked ? IOSQE_IO_LINK : 0;
-	return pcidipc_sqe_set_op(usb->consumer, sqe, op);
+	ret = pcidipc_sqe_set_op(usb->consumer, sqe, op);
+	if (!ret)
+		usb->in_chain = t->linked;
+	return ret;
 }
 
 int pcidipc_usb_transfer(struct pcidipc_usb *usb, const struct pcidipc_usb_transfer *transfer,

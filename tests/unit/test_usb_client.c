@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../libpcidipc/src/consumer_internal.h"
 #include "suites.h"
 
 /* ---- pcid, and the controller's driver ---- */
@@ -210,10 +211,34 @@ static void test_calls(void)
 	end();
 }
 
+/* Half a chain is not published where the SQ has no room for the other half. */
+static void test_whole_chain(void)
+{
+	const struct pcidipc_usb_transfer transfer = {.endpoint = 0x81, .bytes = 1, .linked = true};
+	static struct waiting w[1024];
+	struct ringabi_ring *shared;
+	uint32_t published;
+	unsigned n = 0;
+	int ret = 0;
+
+	begin();
+	shared = pcidipc_usb_consumer(usb)->ring.map.shared;
+	published = shared->sq_tail;
+	while (!ret && n < 1024) {
+		w[n].op.done = note;
+		ret = pcidipc_usb_transfer(usb, &transfer, &w[n].op);
+		n++;
+	}
+	CU_ASSERT_EQUAL(ret, -EAGAIN);
+	CU_ASSERT_EQUAL(shared->sq_tail, published);
+	end();
+}
+
 static CU_TestInfo tests[] = {
 	{"the controller's driver is killed", test_killed},
 	{"killed when pcid has told already", test_told_before},
 	{"calls meanwhile", test_calls},
+	{"a chain that the SQ cannot hold", test_whole_chain},
 	CU_TEST_INFO_NULL,
 };
 

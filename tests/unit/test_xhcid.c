@@ -254,9 +254,9 @@ static void test_flags(void)
 
 #define CSW_BYTES 13
 
-static void expecting(struct interface *in, int res, uint64_t moved)
+static void expecting(struct interface *in, uint8_t flags, int res, uint64_t moved)
 {
-	const struct ringabi_usb_arg arg = {.endpoint = 0x81, .flags = RINGABI_USB_EXPECT};
+	const struct ringabi_usb_arg arg = {.endpoint = 0x81, .flags = flags | RINGABI_USB_EXPECT};
 	struct asked a;
 
 	m.holds_bulk = true;
@@ -280,15 +280,17 @@ static void test_expected(void)
 	CU_ASSERT_EQUAL_FATAL(result, 0);
 	expected = m.client + RINGABI_USB_MAX_EXPECTED;
 	memset(expected, 0x5a, CSW_BYTES);
-	expecting(in, CSW_BYTES, 0);
+	expecting(in, 0, CSW_BYTES, 0);
 	for (unsigned i = 0; i < CSW_BYTES; i++) {
 		memset(expected, 0x5a, CSW_BYTES);
 		expected[i] ^= 1;
-		expecting(in, -EBADMSG, CSW_BYTES);
+		expecting(in, 0, -EBADMSG, CSW_BYTES);
 	}
 	memset(expected, 0x5a, CSW_BYTES);
 	m.short_by = 1;
-	expecting(in, -EBADMSG, CSW_BYTES - 1);
+	expecting(in, 0, -EBADMSG, CSW_BYTES - 1);
+	memset(expected, 0x5a, CSW_BYTES);
+	expecting(in, RINGABI_USB_SHORT_NOT_OK, -EBADMSG, CSW_BYTES - 1);
 	finish();
 }
 

@@ -101,7 +101,8 @@ struct pcidipc_usb_transfer {
 };
 /*
  * Queue one: it is with the producer after pcidipc_submit(pcidipc_usb_consumer(usb)). Its CQE,
- * whose res is the bytes moved or the error, completes `op`. -EAGAIN: too many in flight.
+ * whose res is the bytes moved or the error, completes `op`. -EAGAIN: too many in flight, or more
+ * linked ones than the SQ holds.
  */
 int pcidipc_usb_transfer(struct pcidipc_usb *usb, const struct pcidipc_usb_transfer *transfer,
 			 struct pcidipc_op *op);
