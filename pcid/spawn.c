@@ -233,10 +233,29 @@ static void execute(const struct pcid_spawn *spawn, int image, char *const *env)
 		execve(spawn->path, spawn->args, env);
 }
 
+/*
+ * A driver must not have pcid's terminal, into which it could type, nor the signals of its keys.
+ * Where there is none (ENXIO) a process group is enough, and better than a session: the scheduler
+ * may divide the CPUs among sessions first (autogroup), and would then refuse it when one driver
+ * yields to another.
+ */
+static void leave_terminal(void)
+{
+	int terminal = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+
+	if (terminal < 0 && errno == ENXIO) {
+		setpgid(0, 0);
+		return;
+	}
+	if (terminal >= 0)
+		close(terminal);
+	setsid();
+}
+
 static _Noreturn void run_child(const struct pcid_spawn *spawn, char *const *env, pid_t parent,
 				int status, int image)
 {
-	setsid();
+	leave_terminal();
 	umask(077);
 	if (reset_signals() || arrange_fds(spawn, &status, &image) || chdir("/"))
 		give_up(status, STEP_FDS);

@@ -170,6 +170,15 @@ static bool arm_events(struct pcidipc_poller *poller)
 	return !ready(c, &control);
 }
 
+/* Transfers under way; without any it is only a port that may change. */
+static unsigned await_events(struct pcidipc_poller *poller, uint32_t cpu)
+{
+	struct controller *c = pcidipc_container_of(poller, struct controller, poller);
+
+	(void)cpu;
+	return c->timed ? PCIDIPC_AWAITED_DEVICE : 0;
+}
+
 /*
  * A message comes once, and the controller sends no other until it is told that we are idle (Event
  * Handler Busy): a mask and an unmask, each of which may wake pcid, would keep nothing
@@ -204,6 +213,7 @@ int events_start(struct controller *c)
 		return ret;
 	c->poller.poll = poll_events;
 	c->poller.arm = arm_events;
+	c->poller.awaits = await_events;
 	pcidipc_poller_add(c->loop, &c->poller);
 	return 0;
 }

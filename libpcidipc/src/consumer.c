@@ -414,7 +414,8 @@ void consumer_wait(struct pcidipc_consumer *c)
 	}
 	need = &c->ring.map.shared->consumer_need_wakeup;
 	consumer_publish(c); /* CQ space may be what the producer waits for */
-	if (consumer_elsewhere(c, spin_cpu()) && spin_until(&c->spin, ring_ready, c))
+	if (consumer_elsewhere(c, spin_cpu()) ? spin_until(&c->spin, ring_ready, c)
+					      : spin_beside(&c->spin, ring_ready, c))
 		return;
 	pcidipc_set_need_wakeup(need);
 	if (!pcidipc_consumer_ring_ready(&c->ring)) {

@@ -49,13 +49,17 @@ static void disarm_consumer(struct pcidipc_poller *poller)
 
 /* Only an answer is awaited; what comes over the channel ends a sleep. Whoever has asked for no CQE
  * counts as waiting for one. */
-static bool consumer_awaits(struct pcidipc_poller *poller, uint32_t cpu)
+static unsigned consumer_awaits(struct pcidipc_poller *poller, uint32_t cpu)
 {
 	struct pcidipc_consumer *c = pcidipc_container_of(poller, struct pcidipc_consumer, poller);
+	bool elsewhere;
 
 	if (!c->ring.map.shared || c->error || c->lost_producer)
-		return false;
-	return consumer_elsewhere(c, cpu) && c->ring.sqe_tail != c->ring.cq_head;
+		return 0;
+	elsewhere = consumer_elsewhere(c, cpu);
+	if (c->ring.sqe_tail == c->ring.cq_head)
+		return 0;
+	return elsewhere ? PCIDIPC_AWAITED_DEVICE : PCIDIPC_AWAITED_ANSWER;
 }
 
 static void channel_ready(struct pcidipc_watch *watch, unsigned events)

@@ -273,17 +273,29 @@ static bool spin_work(void *arg)
 	return run_pollers(loop) || loop->backend->glance(loop) || loop->stopping;
 }
 
-/* Is somebody awaited who can run meanwhile? All are asked: they tell their peers where we are. */
-static bool worth_spinning(struct pcidipc_loop *loop)
+/* All are asked: they tell their peers where we are. */
+static unsigned who_is_awaited(struct pcidipc_loop *loop)
 {
 	struct pcidipc_poller *poller;
 	uint32_t cpu = spin_cpu();
-	bool worth = false;
+	unsigned who = 0;
 
 	loop->next_poller = loop->pollers.next;
 	while ((poller = take_next_poller(loop)))
-		worth = !poller->awaits || poller->awaits(poller, cpu) || worth;
-	return worth;
+		who |= poller->awaits ? poller->awaits(poller, cpu) : PCIDIPC_AWAITED_DEVICE;
+	return who;
+}
+
+static bool spin_for(struct pcidipc_loop *loop, unsigned who)
+{
+	switch (spin_how(who)) {
+	case SPIN_UNTIL:
+		return spin_until(&loop->spin, spin_work, loop);
+	case SPIN_BESIDE:
+		return spin_beside(&loop->spin, spin_work, loop);
+	default:
+		return false;
+	}
 }
 
 static bool quiet(struct pcidipc_loop *loop)
@@ -311,7 +323,7 @@ void pcidipc_loop_turn(struct pcidipc_loop *loop, bool may_sleep)
 {
 	if (do_work(loop) || !may_sleep || !quiet(loop))
 		return;
-	if (worth_spinning(loop) && spin_until(&loop->spin, spin_work, loop))
+	if (spin_for(loop, who_is_awaited(loop)))
 		return;
 	go_to_sleep(loop);
 }

@@ -141,12 +141,14 @@ static void disarm_session(struct pcidipc_poller *poller)
 	pcidipc_clear_need_wakeup(&s->ring.map.shared->producer_need_wakeup);
 }
 
-static bool session_awaits(struct pcidipc_poller *poller, uint32_t cpu)
+static unsigned session_awaits(struct pcidipc_poller *poller, uint32_t cpu)
 {
 	struct pcidipc_session *s = pcidipc_container_of(poller, struct pcidipc_session, poller);
 	struct ringabi_ring *shared = s->ring.map.shared;
 
-	return spin_elsewhere(cpu, &shared->producer_cpu, &shared->consumer_cpu);
+	return spin_elsewhere(cpu, &shared->producer_cpu, &shared->consumer_cpu)
+		       ? PCIDIPC_AWAITED_ELSEWHERE
+		       : PCIDIPC_AWAITED_HERE;
 }
 
 static void free_requests(struct pcidipc_session *s)

@@ -8,6 +8,7 @@
 #ifndef SPIN_H
 #define SPIN_H
 
+#include <pcidipc/loop.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,9 +19,10 @@
 
 #define SPIN_MAX_NS 1000000u
 #define SPIN_MIN_NS 1000u
-#define SPIN_YIELD_NS 2000u /* from then on let others have the CPU */
-#define SPIN_TAKEN_NS 3000u /* a yield that took so long: somebody wanted it */
-#define SPIN_GAP_NS 8000u   /* between two yields, at most */
+#define SPIN_YIELD_NS 2000u    /* from then on let others have the CPU */
+#define SPIN_TAKEN_NS 3000u    /* a yield that took so long: somebody wanted it */
+#define SPIN_GAP_NS 8000u      /* between two yields, at most */
+#define SPIN_REFUSED_NS 20000u /* nobody took it for so long: nobody will */
 
 /*
  * The CPU that we run on, + 1; 0: not known. The C library reads it from memory that it shares with
@@ -35,7 +37,7 @@ static inline uint32_t spin_cpu(void)
 
 /*
  * Tell a peer where we are, and see where it was: can it run while we spin? One that needs our CPU
- * gets it sooner if we sleep: the scheduler may refuse a yield to it (below). `told` and `peer` are
+ * gets it at once if we yield or sleep (below). `told` and `peer` are
  * words of a ring; what stands there is whatever the peer likes.
  */
 static inline bool spin_elsewhere(uint32_t cpu, uint32_t *told, const uint32_t *peer)
@@ -43,6 +45,27 @@ static inline bool spin_elsewhere(uint32_t cpu, uint32_t *told, const uint32_t *
 	if (__atomic_load_n(told, __ATOMIC_RELAXED) != cpu)
 		__atomic_store_n(told, cpu, __ATOMIC_RELAXED);
 	return !cpu || __atomic_load_n(peer, __ATOMIC_RELAXED) != cpu;
+}
+
+enum spin_how {
+	SPIN_NOT,
+	SPIN_UNTIL,  /* keep the CPU */
+	SPIN_BESIDE, /* let somebody have it, and look in between */
+};
+
+/*
+ * `who`: enum pcidipc_awaited. What was asked for will come, and so it counts, not who may or may
+ * not ask meanwhile.
+ */
+static inline enum spin_how spin_how(unsigned who)
+{
+	if (who & PCIDIPC_AWAITED_DEVICE)
+		return SPIN_UNTIL;
+	if (who & PCIDIPC_AWAITED_ANSWER)
+		return SPIN_BESIDE;
+	if (who & PCIDIPC_AWAITED_ELSEWHERE)
+		return SPIN_UNTIL;
+	return who & PCIDIPC_AWAITED_HERE ? SPIN_BESIDE : SPIN_NOT;
 }
 
 struct spin {
@@ -143,6 +166,34 @@ static inline bool spin_until(struct spin *spin, bool (*ready)(void *), void *ar
 	} while (now - start < spin->ns);
 	probe_spin_miss(arg, now - start);
 	spin_miss(spin);
+	return false;
+}
+
+/*
+ * The same for somebody who needs our CPU: it has it at once, and again as often as it takes it.
+ * Who does not take it has nothing to do, or may not have it yet, as the scheduler counts (it is of
+ * another group, or has had more of the CPU than we): then only a sleep hands it over for certain.
+ */
+static inline bool spin_beside(struct spin *spin, bool (*ready)(void *), void *arg)
+{
+	uint64_t start, now, taken;
+
+	if (!spin->most)
+		return false;
+	start = taken = now = clock_ns();
+	do {
+		uint64_t before = now;
+
+		sched_yield();
+		if (ready(arg)) {
+			probe_spin_hit(arg);
+			return true;
+		}
+		now = clock_ns();
+		if (now - before > SPIN_TAKEN_NS)
+			taken = now;
+	} while (now - taken < SPIN_REFUSED_NS && now - start < spin->most);
+	probe_spin_miss(arg, now - start);
 	return false;
 }
 

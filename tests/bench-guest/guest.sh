@@ -32,6 +32,7 @@ for stick in bot:1 uas:3; do
 	}
 	END
 done
+launcher=setsid # a session of its own, as whoever manages services gives it
 start_pcid >/dev/null
 for disk in nvme0n1 bot0 uas0; do
 	await test -S /run/pcid/disk/$disk

@@ -3,6 +3,7 @@
 #include "../../libpcidipc/src/loop_internal.h"
 #include "loopsource.h"
 
+#include <limits.h>
 #include <fcntl.h>
 #include <stdlib.h>
 
@@ -390,7 +391,7 @@ struct waiter {
 	struct pcidipc_poller poller;
 	unsigned looks;
 	uint32_t cpu;
-	bool elsewhere;
+	unsigned awaited;
 };
 
 static unsigned wait_look(struct pcidipc_poller *poller)
@@ -400,12 +401,12 @@ static unsigned wait_look(struct pcidipc_poller *poller)
 	return ++w->looks >= 1000; /* one look is before the spin */
 }
 
-static bool wait_awaits(struct pcidipc_poller *poller, uint32_t cpu)
+static unsigned wait_awaits(struct pcidipc_poller *poller, uint32_t cpu)
 {
 	struct waiter *w = pcidipc_container_of(poller, struct waiter, poller);
 
 	w->cpu = cpu;
-	return w->elsewhere;
+	return w->awaited;
 }
 
 static bool wait_arm(struct pcidipc_poller *poller)
@@ -416,9 +417,9 @@ static bool wait_arm(struct pcidipc_poller *poller)
 }
 
 /* One turn of two; returns the first one's looks. */
-static unsigned turn_of(bool first, bool second, bool says)
+static unsigned turn_of(unsigned first, unsigned second, bool says)
 {
-	struct waiter w[2] = {{.elsewhere = first}, {.elsewhere = second}};
+	struct waiter w[2] = {{.awaited = first}, {.awaited = second}};
 
 	start();
 	loop->spin.ns = loop->spin.most = UINT32_MAX;
@@ -436,14 +437,60 @@ static unsigned turn_of(bool first, bool second, bool says)
 	return w[0].looks;
 }
 
-/* The loop sleeps at once where all that it waits for needs its CPU. */
 static void test_spin_for_whom(void)
 {
-	CU_ASSERT_EQUAL(turn_of(false, false, true), 1);
-	CU_ASSERT_EQUAL(turn_of(true, false, true), 1000);
-	CU_ASSERT_EQUAL(turn_of(false, true, true), 1000);
-	CU_ASSERT_EQUAL(turn_of(true, true, true), 1000);
-	CU_ASSERT_EQUAL(turn_of(false, false, false), 1000); /* a device says nothing */
+	CU_ASSERT_EQUAL(turn_of(0, 0, true), 1); /* nobody: the loop sleeps at once */
+	CU_ASSERT_EQUAL(turn_of(PCIDIPC_AWAITED_DEVICE, 0, true), 1000);
+	CU_ASSERT_EQUAL(turn_of(0, PCIDIPC_AWAITED_ELSEWHERE, true), 1000);
+	CU_ASSERT_EQUAL(turn_of(0, 0, false), 1000); /* a device says nothing */
+	CU_ASSERT_TRUE(turn_of(PCIDIPC_AWAITED_HERE, 0, true) > 1);
+}
+
+static void test_spin_how(void)
+{
+	static const struct {
+		unsigned who;
+		enum spin_how how;
+	} cases[] = {
+		{0, SPIN_NOT},
+		{PCIDIPC_AWAITED_HERE, SPIN_BESIDE},
+		{PCIDIPC_AWAITED_ELSEWHERE, SPIN_UNTIL},
+		{PCIDIPC_AWAITED_HERE | PCIDIPC_AWAITED_ELSEWHERE, SPIN_UNTIL},
+		{PCIDIPC_AWAITED_ANSWER, SPIN_BESIDE},
+		{PCIDIPC_AWAITED_ANSWER | PCIDIPC_AWAITED_ELSEWHERE, SPIN_BESIDE},
+		{PCIDIPC_AWAITED_ANSWER | PCIDIPC_AWAITED_DEVICE, SPIN_UNTIL},
+		{PCIDIPC_AWAITED_DEVICE | PCIDIPC_AWAITED_HERE, SPIN_UNTIL},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+		CU_ASSERT_EQUAL(spin_how(cases[i].who), cases[i].how);
+}
+
+struct looks {
+	unsigned n, enough;
+};
+
+static bool look_once(void *arg)
+{
+	struct looks *looks = arg;
+
+	return ++looks->n >= looks->enough;
+}
+
+/* Where yields bring nothing it ends by itself, and where there is no spinning it does not begin.
+ */
+static void test_spin_beside(void)
+{
+	struct spin spin = {.most = SPIN_MAX_NS};
+	struct looks soon = {.enough = 1}, never = {.enough = UINT_MAX}, off = {.enough = 1};
+
+	CU_ASSERT_TRUE(spin_beside(&spin, look_once, &soon));
+	CU_ASSERT_EQUAL(soon.n, 1);
+	CU_ASSERT_FALSE(spin_beside(&spin, look_once, &never));
+	CU_ASSERT_TRUE(never.n >= 1);
+	spin.most = 0;
+	CU_ASSERT_FALSE(spin_beside(&spin, look_once, &off));
+	CU_ASSERT_EQUAL(off.n, 0);
 }
 
 /* The other side has told that it runs on `peer` - 1; ours must be told, whatever stood there. */
@@ -481,7 +528,9 @@ static CU_TestInfo tests[] = {
 	{"nobody starves", test_no_starvation},
 	{"deferred calls", test_deferred},
 	{"spin only for who is elsewhere", test_spin_elsewhere},
-	{"spin only if one is elsewhere", test_spin_for_whom},
+	{"who is waited for", test_spin_for_whom},
+	{"how to wait for whom", test_spin_how},
+	{"wait beside somebody", test_spin_beside},
 	CU_TEST_INFO_NULL,
 };
 

@@ -8,6 +8,7 @@
 #include <pcid/driver.h>
 #include <poll.h>
 #include <pthread.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -106,8 +107,8 @@ static int probe(void)
 	tell_limit("memlock", RLIMIT_MEMLOCK);
 	for (char **e = environ; *e; e++)
 		printf("env %s\n", *e);
-	printf("cwd %s\numask %03o\nleader %d\n", getcwd(cwd, sizeof(cwd)), umask(0),
-	       getsid(0) == getpid());
+	printf("cwd %s\numask %03o\nleader %d\nterminal %d\n", getcwd(cwd, sizeof(cwd)), umask(0),
+	       getpgid(0) == getpid(), open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC) >= 0);
 	fflush(stdout);
 	_exit(0);
 }
@@ -285,9 +286,30 @@ static void test_surroundings(void)
 	HAS("cwd /");
 	HAS("umask 077");
 	HAS("leader 1");
+	HAS("terminal 0");
 	HAS("SigBlk:\t0000000000000000");
 	HAS("SigIgn:\t0000000000000000");
 	ignore_signals(false);
+}
+
+/* pcid was started by hand, in a terminal: what it starts is not in it. */
+static void test_terminal(void)
+{
+	int terminal, status = -1;
+	pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
+
+	CU_ASSERT_FATAL(pid >= 0);
+	if (!pid) {
+		if (open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC) < 0)
+			_exit(2);
+		if (start(self, "--probe", PCID_KEEP_ID, false))
+			_exit(3);
+		_exit(has_line("leader 1") && has_line("terminal 0") ? 0 : 4);
+	}
+	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+	CU_ASSERT_TRUE(WIFEXITED(status));
+	CU_ASSERT_EQUAL(WEXITSTATUS(status), 0);
+	close(terminal);
 }
 
 static bool within(const char *name, long long most)
@@ -455,6 +477,7 @@ static CU_TestInfo tests[] = {
 	{"file descriptors", test_fds},
 	{"privileges", test_privileges},
 	{"environment, directory, signals", test_surroundings},
+	{"a terminal", test_terminal},
 	{"limits", test_limits},
 	{"what it is told of its sandbox", test_sandbox},
 	{"what cannot be started", test_failures},

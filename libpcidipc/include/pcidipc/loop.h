@@ -66,6 +66,15 @@ void pcidipc_timer_set(struct pcidipc_loop *loop, struct pcidipc_timer *timer, u
 void pcidipc_timer_cancel(struct pcidipc_timer *timer); /* fine when it is not set */
 
 /* ---- pollers: rings, and devices polled in the manner of NAPI ---- */
+
+/* Who is waited for: it decides whether to keep the CPU, to let somebody have it, or to sleep. */
+enum pcidipc_awaited {
+	PCIDIPC_AWAITED_HERE = 1,      /* who may ask us, and ran on our own CPU */
+	PCIDIPC_AWAITED_ELSEWHERE = 2, /* who may ask us, and ran on another */
+	PCIDIPC_AWAITED_ANSWER = 4,    /* whom we asked, and who ran on our own CPU */
+	PCIDIPC_AWAITED_DEVICE = 8,    /* whom we asked, and who ran on another, as devices do */
+};
+
 struct pcidipc_poller {
 	/* Do up to a budget's worth of work; return how much was done. */
 	unsigned (*poll)(struct pcidipc_poller *poller);
@@ -79,11 +88,10 @@ struct pcidipc_poller {
 	 * NULL. */
 	void (*disarm)(struct pcidipc_poller *poller);
 	/*
-	 * A turn found nothing: may what this one waits for come while we keep the CPU, so that
-	 * spinning can pay? `cpu` is the one we run on, + 1; 0: not known. Where no poller says
-	 * true the loop sleeps at once. NULL: always true.
+	 * A turn found nothing: who is waited for, and where did it run last? enum pcidipc_awaited,
+	 * 0: nobody. `cpu` is the one that we run on, + 1; 0: not known. NULL: always a device.
 	 */
-	bool (*awaits)(struct pcidipc_poller *poller, uint32_t cpu);
+	unsigned (*awaits)(struct pcidipc_poller *poller, uint32_t cpu);
 	/* the loop's */
 	struct pcidipc_loop *loop;
 	struct pcidipc_list link;

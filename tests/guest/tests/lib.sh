@@ -61,12 +61,13 @@ await()
 }
 
 # Returns when pcid is ready, which on a busy host may be before the disks are there: who needs one awaits it. Its messages are in /tmp/pcid.log, and on the console.
+# usage: [launcher=PROGRAM] start_pcid [OPTION...]
 start_pcid()
 {
 	grep -q ^driver $conf 2>/dev/null || use_nvmed
 	rm -f /tmp/ready /tmp/pcid.log
 	mkfifo /tmp/ready
-	pcid --bus vfio --config $conf --ready-fd 3 -v "$@" 3>/tmp/ready >>/tmp/pcid.log 2>&1 &
+	${launcher:-} pcid --bus vfio --config $conf --ready-fd 3 -v "$@" 3>/tmp/ready >>/tmp/pcid.log 2>&1 &
 	pcid_pid=$!
 	read -r line </tmp/ready || true
 	cat /tmp/pcid.log
