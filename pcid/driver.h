@@ -166,6 +166,7 @@ struct pcid_spawn {
 	int parent_channel; /* becomes fd 4: $PCID_PARENT_CHANNEL, or -1 */
 	int output;	    /* standard output and error */
 	uint64_t dma_quota; /* bytes that its device may reach, for $PCID_DMA_QUOTA_MIB */
+	unsigned dma_bits;  /* of address that its controller drives, for $PCID_DMA_BITS; 0: none */
 	uid_t uid;	    /* PCID_KEEP_ID: stay */
 	gid_t gid;
 	enum pcid_sandbox sandbox; /* what its library is told */
@@ -239,6 +240,9 @@ int pcid_pool_map(struct pcidipc_session *session, struct pcidipc_pool_view *vie
 void pcid_pool_detach(struct pcidipc_session *session, struct pcidipc_pool_view *view);
 /* Bytes that may be mapped for it at most, however little other drivers have. */
 uint64_t pcid_dma_quota(const struct pcid_driver *d);
+/* For the driver of a child: address bits that its controller drives, as the controller's driver
+ * has told. 0: for that of a function, which tells us itself, or no function is there any more. */
+unsigned pcid_dma_bits(const struct pcid_driver *d);
 
 /* ---- service.c ---- */
 

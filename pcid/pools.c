@@ -83,6 +83,15 @@ uint64_t pcid_dma_quota(const struct pcid_driver *d)
 	return d->stanza->dma_quota < user ? d->stanza->dma_quota : user;
 }
 
+unsigned pcid_dma_bits(const struct pcid_driver *d)
+{
+	if (!d->parent)
+		return 0;
+	while (d->parent)
+		d = d->parent;
+	return d->function ? d->function->dma_bits : 0;
+}
+
 /* Those that have one each by default count as one: the memory is the machine's. */
 static uint64_t mapped_for_user(struct pcid_driver *d)
 {

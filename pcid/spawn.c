@@ -56,7 +56,7 @@ struct status {
 
 struct environment {
 	char *entry[MAX_ENV + 1];
-	char channel[32], parent[32], sandbox[32], quota[48];
+	char channel[32], parent[32], sandbox[32], quota[48], bits[32];
 };
 
 static bool wanted(const char *entry)
@@ -79,7 +79,7 @@ static void make_environment(struct environment *env, const struct pcid_spawn *s
 	extern char **environ;
 	unsigned n = 0;
 
-	for (char **e = environ; *e && n < MAX_ENV - 5; e++)
+	for (char **e = environ; *e && n < MAX_ENV - 6; e++)
 		if (wanted(*e))
 			env->entry[n++] = *e;
 	/* Its standard error is a pipe of ours: with the levels, so that they are not lost. */
@@ -96,6 +96,9 @@ static void make_environment(struct environment *env, const struct pcid_spawn *s
 		 (unsigned long long)spawn->dma_quota >> 20);
 	if (spawn->dma_quota)
 		env->entry[n++] = env->quota;
+	snprintf(env->bits, sizeof(env->bits), "PCID_DMA_BITS=%u", spawn->dma_bits);
+	if (spawn->dma_bits)
+		env->entry[n++] = env->bits;
 	env->entry[n] = NULL;
 }
 

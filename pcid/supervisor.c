@@ -226,6 +226,7 @@ static int spawn_process(struct pcid_driver *d, int channel, int parent_channel)
 		.channel = channel,
 		.parent_channel = parent_channel,
 		.dma_quota = pcid_dma_quota(d),
+		.dma_bits = pcid_dma_bits(d),
 		.uid = d->uid,
 		.gid = d->gid,
 		.sandbox = d->stanza->sandbox,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What one user's clients may have of the device, over all of its units: half of what there is, and
- * of pools three quarters, for clients have two. */
+/* What one user's clients may have of the device, over all of its units: half of what there is, of
+ * pools three quarters, for clients have two, and of few addresses a quarter, for other devices of
+ * the controller need some. */
+#include <ringabi/pci.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -29,10 +31,23 @@ static uint64_t half_of_quota(void)
 	return half > RINGABI_POOL_CHUNK ? half : RINGABI_POOL_CHUNK; /* less is nothing */
 }
 
+/* A quarter of what the controller can address, as pcid tells us: 1 GiB where that is 32 bits. */
+static uint64_t pool_bytes(void)
+{
+	const char *text = getenv("PCID_DMA_BITS");
+	unsigned long bits = text ? strtoul(text, NULL, 10) : 0;
+	uint64_t quarter;
+
+	if (bits < RINGABI_PCI_MIN_DMA_BITS || bits >= 64)
+		return POOL_BYTES;
+	quarter = 1ull << bits >> 2;
+	return quarter < POOL_BYTES ? quarter : POOL_BYTES;
+}
+
 void target_limits(struct pcidipc_users *users)
 {
 	users->max_sessions = MOST_SESSIONS / 2;
 	users->max_pools = RINGABI_MAX_POOLS / 4 * 3;
-	users->max_pool_bytes = POOL_BYTES;
+	users->max_pool_bytes = pool_bytes();
 	users->max_mapped_bytes = half_of_quota();
 }

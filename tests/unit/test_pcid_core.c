@@ -309,7 +309,13 @@ static int map(uint16_t index, uint64_t offset, uint32_t bytes)
 
 static void dma_bits(struct core_rig *r, void *arg)
 {
+	const struct pcid_driver child = {.parent = r->driver};
+	const struct pcid_driver empty = {0}, orphan = {.parent = (struct pcid_driver *)&empty};
+
 	*(unsigned *)arg = r->driver->function->dma_bits;
+	CU_ASSERT_EQUAL(pcid_dma_bits(r->driver), 0);
+	CU_ASSERT_EQUAL(pcid_dma_bits(&child), r->driver->function->dma_bits);
+	CU_ASSERT_EQUAL(pcid_dma_bits(&orphan), 0);
 }
 
 /* What the function's device can address is its driver's to say, and until it has a pool. */

@@ -477,9 +477,38 @@ static void test_through(void)
 	finish();
 }
 
+/* ---- what a user may have ---- */
+
+static uint64_t pool_limit(const char *dma_bits)
+{
+	struct pcidipc_users users = {0};
+
+	if (dma_bits)
+		setenv("PCID_DMA_BITS", dma_bits, 1);
+	target_limits(&users);
+	unsetenv("PCID_DMA_BITS");
+	return users.max_pool_bytes;
+}
+
+static void test_addresses(void)
+{
+	CU_ASSERT_EQUAL(pool_limit(NULL), 1ull << 40);
+	CU_ASSERT_EQUAL(pool_limit("64"), 1ull << 40);
+	CU_ASSERT_EQUAL(pool_limit("42"), 1ull << 40);
+	CU_ASSERT_EQUAL(pool_limit("41"), 1ull << 39);
+	CU_ASSERT_EQUAL(pool_limit("32"), 1ull << 30);
+	CU_ASSERT_EQUAL(pool_limit("24"), 1ull << 22);
+	/* Nothing that pcid says: never no limit, which is what 0 would be. */
+	CU_ASSERT_EQUAL(pool_limit("0"), 1ull << 40);
+	CU_ASSERT_EQUAL(pool_limit("1"), 1ull << 40);
+	CU_ASSERT_EQUAL(pool_limit("-1"), 1ull << 40);
+	CU_ASSERT_EQUAL(pool_limit("many"), 1ull << 40);
+}
+
 int main(void)
 {
 	CU_TestInfo tests[] = {{"command blocks", test_cdbs},
+			       {"addresses of a user", test_addresses},
 			       {"sense", test_sense},
 			       {"answers of every length", test_lengths},
 			       {"becoming ready", test_becoming_ready},

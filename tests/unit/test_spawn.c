@@ -32,6 +32,7 @@ extern char **environ;
 static char self[4096];
 static char report[16384];
 static enum pcid_sandbox sandbox;
+static unsigned dma_bits;
 static bool parent_dies; /* in a child of a child: before it could ask to die with its parent */
 
 /* In libc's place, for spawn.c. */
@@ -198,6 +199,7 @@ static int start(const char *path, const char *mode, unsigned uid, bool with_par
 			  .channel = channel[1],
 			  .parent_channel = with_parent ? parent[1] : -1,
 			  .output = output[1],
+			  .dma_bits = dma_bits,
 			  .uid = uid,
 			  .gid = uid,
 			  .sandbox = sandbox},
@@ -233,6 +235,11 @@ static void test_fds(void)
 	CU_ASSERT_EQUAL(start(self, "--probe", PCID_KEEP_ID, true), 0);
 	HAS("fds 0 1 2 3 4");
 	HAS("env PCID_PARENT_CHANNEL=4");
+	CU_ASSERT_PTR_NULL(strstr(report, "PCID_DMA_BITS"));
+	dma_bits = 32;
+	CU_ASSERT_EQUAL(start(self, "--probe", PCID_KEEP_ID, true), 0);
+	HAS("env PCID_DMA_BITS=32");
+	dma_bits = 0;
 	for (unsigned i = 0; i < 4; i++)
 		close(strays[i]);
 }
