@@ -94,8 +94,8 @@ struct ringabi_ring {
 
 /*
  * consumer_cpu, producer_cpu: the CPU on which that side ran when it last found nothing to do, plus
- * 1; 0 is not told. Who reads there that the other side shares its own CPU had better sleep than
- * spin. It may be out of date, or a lie: nothing else may depend on it.
+ * 1; 0 is not told. Who reads there that the other side shares its own CPU had better let it have
+ * that than spin. It may be out of date, or a lie: nothing else may depend on it.
  */
 
 RINGABI_AT(ringabi_ring, magic, 0);
